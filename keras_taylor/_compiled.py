@@ -1,0 +1,79 @@
+"""Carry the compilation of a model over to a smaller one: loss, metrics, and an optimizer with its slots."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Cut = tuple[tuple[int, NDArray[np.intp]], ...]
+Twins = Mapping[int, tuple[Any, Any, Cut]]
+
+
+def apply_cut(value: NDArray[Any], cut: Cut) -> NDArray[Any]:
+    """Keep the given positions along each of the given axes."""
+    for axis, kept in cut:
+        value = value.take(kept, axis)
+    return value
+
+
+def carry_compilation(model: Any, small: Any, twins: Twins) -> None:
+    """Compile `small` as `model` is compiled. `twins` maps ids of the model's weights to (old, new, cut).
+
+    Losses are shared (they have no state), metrics and the optimizer are made again from their configs. If the optimizer has
+    been used, its state is copied, and the slots of every weight are cut like the weight.
+    """
+    if not getattr(model, "compiled", False):
+        return
+    config = dict(model._compile_config.config)
+    try:
+        config["optimizer"] = _again(config["optimizer"])
+        for entry in ("metrics", "weighted_metrics"):
+            config[entry] = keras.tree.map_structure(
+                lambda one: _again(one) if isinstance(one, keras.metrics.Metric) else one, config[entry]
+            )
+        small.compile(**config)
+    except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
+        warnings.warn(
+            f"The rebuilt model is not compiled: the compilation of {model.name!r} could not be made again from configs "
+            f"({error}). Call compile() on it.",
+            stacklevel=3,
+        )
+        return
+    if model.optimizer is not None and model.optimizer.built:
+        _carry_slots(model.optimizer, small.optimizer, twins)
+
+
+def _again(thing: Any) -> Any:
+    if thing is None or isinstance(thing, str):
+        return thing
+    return type(thing).from_config(thing.get_config())
+
+
+def _carry_slots(old: Any, new: Any, twins: Twins) -> None:
+    inner_old, inner_new = getattr(old, "inner_optimizer", old), getattr(new, "inner_optimizer", new)
+    if any(id(variable) not in twins for variable in inner_old._trainable_variables):
+        return  # compiled for other variables than the model's own; it starts afresh
+    cuts = {id(twins[id(v)][1]): twins[id(v)][2] for v in inner_old._trainable_variables}
+    reference: dict[int, Any] = {}
+    add = inner_new.add_variable_from_reference
+
+    def noted(reference_variable: Any, *args: Any, **kwargs: Any) -> Any:
+        slot = add(reference_variable, *args, **kwargs)
+        reference[id(slot)] = reference_variable
+        return slot
+
+    # Built on the twins in the old order, both optimizers list their variables in the same order.
+    inner_new.add_variable_from_reference = noted
+    try:
+        new.build([twins[id(v)][1] for v in inner_old._trainable_variables])
+    finally:
+        del inner_new.add_variable_from_reference
+    for before, after in zip(old.variables, new.variables, strict=True):
+        cut = cuts[id(reference[id(after)])] if id(after) in reference else ()
+        value = before.numpy()
+        after.assign(value if value.shape == tuple(after.shape) else apply_cut(value, cut))

@@ -1,0 +1,53 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from keras_taylor.errors import BadInput
+
+
+def check_writable(path: str | Path) -> Path:
+    """The path, if a file can be made there; call it before long work starts.
+
+    Raises:
+        BadInput: the folder does not exist or cannot be written to, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"path must be a file. Received: {str(path)!r}, which is a folder. Add a file name.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise BadInput(f"path must be in a folder that exists. Received: {str(path)!r}. Create {str(folder)!r} first.")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(f"path must be writable. Received: {str(path)!r} ({error.strerror}).") from None
+    return path
+
+
+def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
+    """Let `write` fill a file beside `path`, then move it there in one step.
+
+    Raises:
+        BadInput: nothing can be written at `path`.
+    """
+    path = check_writable(path)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(part)
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,215 @@
+"""The greedy knapsack behind `kt.plan`.
+
+Each layer group offers its least important channels as one block (one channel, or as many as rounding asks for). The block
+with the lowest score per unit of budget saved goes, the savings of all others are updated by one matrix product, and so on
+until the budgets are met; then blocks come back, the last one first, as long as they fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_taylor._graph import ChannelGraph
+
+Mask = NDArray[np.bool_]
+
+
+class _Queue:
+    """The removable channels of one layer group, in the order in which they go."""
+
+    def __init__(self, channels: NDArray[np.int64], axis: int, width: int, per_channel: int) -> None:
+        self.channels = channels
+        self.axis = axis
+        self.width = width
+        self.per_channel = per_channel
+        self.taken = 0
+
+    def block(self, now: float, round_to: int) -> NDArray[np.int64]:
+        """The next channels to go: one, or as many as bring the producer's width to a multiple."""
+        size = 1
+        if round_to > 1:
+            step = math.lcm(round_to, self.per_channel)
+            excess = (int(now) - 1) % step + 1
+            size = max(excess // self.per_channel, 1) if now > step else len(self.channels) + 1
+        return self.channels[self.taken : self.taken + size] if self.taken + size <= len(self.channels) else self.channels[:0]
+
+
+class Ranking:
+    """One run of the greedy removal; `keep` is the result, a boolean per channel."""
+
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        scores: NDArray[np.float64],
+        *,
+        budgets: Mapping[str, float],
+        by_saving: bool,
+        keep: Sequence[str],
+        round_to: int,
+        lower: Mapping[str, int],
+        upper: Mapping[str, int],
+    ) -> None:
+        self.graph = graph
+        self.cost = graph.cost
+        self.scores = scores
+        self.budgets = dict(budgets)
+        self.by_saving = by_saving
+        self.round_to = round_to
+        self.keep: Mask = np.ones(graph.channels, bool)
+        self.counts = self.cost.full.copy()
+        self.floor = np.minimum(self.cost.full, 1.0)
+        self.ceiling = np.full(len(self.floor), np.inf)
+        axis_of = {name: axis for (_, name), axis in zip(graph.births, self.cost.producers, strict=True)}
+        for name, bound in lower.items():
+            self.floor[axis_of[name]] = max(self.floor[axis_of[name]], bound)
+        for name, bound in upper.items():
+            self.ceiling[axis_of[name]] = bound
+        fixed = graph.locks != ""
+        for ids, name in graph.births:
+            if name in keep:
+                fixed[graph.channel[ids]] = True
+        self.totals = {name: self.cost.total(name, self.cost.full) for name in self.budgets}
+        self.queues = [queue for group in graph.groups if (queue := self._queue(group, fixed, axis_of)) is not None]
+        self.history: list[tuple[_Queue, NDArray[np.int64]]] = []
+
+    def _queue(self, group: object, fixed: Mask, axis_of: Mapping[str, int]) -> _Queue | None:
+        channels = group.channels[~fixed[group.channels]]  # type: ignore[attr-defined]
+        if not len(channels):
+            return None
+        axes = [axis_of[name] for name in group.producers]  # type: ignore[attr-defined]
+        axis = max(axes, key=lambda a: self.cost.full[a])
+        order = self.scores[channels]
+        if self.by_saving:
+            saved = self._savings(channels, self.cost.full)
+            order = _per(order, saved)
+        channels = channels[np.argsort(order, kind="stable")]
+        per_channel = int(self.cost.incidence[[channels[0]], :][:, [axis]].sum())
+        return _Queue(channels, axis, int(self.cost.full[axis]), max(per_channel, 1))
+
+    def _slope(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Saving per position of each axis, relative to the totals, summed over the budgets that are not yet met."""
+        unmet = [b for b in self.budgets if self.cost.total(b, counts) > self.budgets[b]] or list(self.budgets)
+        slope = np.zeros(len(counts))
+        for budget in unmet:
+            slope += self.cost.slope(budget, counts) / max(self.totals[budget], 1)
+        return slope
+
+    def _savings(self, channels: NDArray[np.int64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(self.cost.incidence[channels] @ self._slope(counts))
+
+    def _met(self) -> bool:
+        return all(self.cost.total(b, self.counts) <= limit for b, limit in self.budgets.items())
+
+    def _positions(self, block: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(self.cost.incidence[block].sum(axis=0)).ravel()
+
+    def run(self) -> bool:
+        """Remove until the budgets are met and the ceilings respected; False when nothing is left to remove."""
+        self._lower_to_ceilings()
+        offers = _Offers(self)
+        while not self._met():
+            best = offers.best()
+            if best is None:
+                return False
+            self._remove(*best)
+            offers.refresh(best[0])
+        self._restore()
+        return True
+
+    def _lower_to_ceilings(self) -> None:
+        for queue in self.queues:
+            while self.counts[queue.axis] > self.ceiling[queue.axis]:
+                block = queue.block(self.counts[queue.axis], self.round_to)
+                if not len(block) or not self.allowed(self._positions(block)):
+                    break
+                self._remove(queue, block, self._positions(block))
+
+    def allowed(self, positions: NDArray[np.float64]) -> bool:
+        """Whether every axis keeps its least number of positions without these."""
+        touched = positions > 0
+        return bool((self.counts[touched] - positions[touched] >= self.floor[touched]).all())
+
+    def _remove(self, queue: _Queue, block: NDArray[np.int64], positions: NDArray[np.float64]) -> None:
+        self.keep[block] = False
+        self.counts -= positions
+        queue.taken += len(block)
+        self.history.append((queue, block))
+
+    def _restore(self) -> None:
+        """Give back, the last one first, what still fits: then no removed block could return."""
+        stuck: set[int] = set()
+        for queue, block in reversed(self.history):
+            if id(queue) in stuck:
+                continue
+            positions = self._positions(block)
+            self.counts += positions
+            over = (self.counts > self.ceiling) & (positions > 0)
+            if self._met() and not over.any():
+                self.keep[block] = True
+                queue.taken -= len(block)
+            else:
+                self.counts -= positions
+                stuck.add(id(queue))
+
+
+class _Offers:
+    """The next block of every queue with its score and its savings, kept up to date."""
+
+    def __init__(self, ranking: Ranking) -> None:
+        self.ranking = ranking
+        self.blocks: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(ranking.queues)
+        self.index = {id(queue): i for i, queue in enumerate(ranking.queues)}
+        self.score = np.full(len(ranking.queues), np.inf)
+        axes = len(ranking.counts)
+        self.positions = np.zeros((len(ranking.queues), axes))
+        for queue in ranking.queues:
+            self.refresh(queue)
+
+    def refresh(self, queue: _Queue) -> None:
+        """Look up the next block that leaves every axis its least number."""
+        ranking, i = self.ranking, self.index[id(queue)]
+        self.score[i] = np.inf
+        while True:
+            block = queue.block(ranking.counts[queue.axis], ranking.round_to)
+            if not len(block):
+                return
+            positions = ranking._positions(block)
+            if ranking.allowed(positions):
+                break
+            if len(block) > 1 or not self._drop(queue):
+                return
+        self.blocks[i], self.positions[i] = block, positions
+        self.score[i] = ranking.scores[block].sum()
+
+    def _drop(self, queue: _Queue) -> bool:
+        """Set a channel aside that may not go, so that the next one is offered."""
+        queue.channels = np.delete(queue.channels, queue.taken)
+        return queue.taken < len(queue.channels)
+
+    def best(self) -> tuple[_Queue, NDArray[np.int64], NDArray[np.float64]] | None:
+        """The block with the lowest score per saving that is still allowed."""
+        ranking = self.ranking
+        while np.isfinite(self.score).any():
+            saved = self._savings()
+            key = _per(self.score, saved) if ranking.by_saving else np.where(saved > 0, self.score, np.inf)
+            i = int(np.argmin(key))
+            if not np.isfinite(key[i]):
+                return None
+            if ranking.allowed(self.positions[i]):
+                return ranking.queues[i], self.blocks[i], self.positions[i]
+            self.refresh(ranking.queues[i])
+        return None
+
+    def _savings(self) -> NDArray[np.float64]:
+        return self.positions @ self.ranking._slope(self.ranking.counts)
+
+
+def _per(score: NDArray[np.float64], saved: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Score per saving. A negative score is multiplied instead, so that a larger saving always goes first."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(score < 0, score * saved, score / saved)
+    return np.where(saved > 0, ratio, np.inf)

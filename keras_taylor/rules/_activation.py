@@ -1,0 +1,32 @@
+"""Which activation functions work on each channel by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_taylor.rules._base import rule_for
+
+_ELEMENTWISE = {
+    getattr(keras.activations, name)
+    for name in (
+        "celu elu exponential gelu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear log_sigmoid "
+        "mish relu relu6 selu sigmoid silu soft_shrink softplus softsign sparse_plus sparse_sigmoid squareplus swish tanh "
+        "tanh_shrink threshold"
+    ).split()
+    if hasattr(keras.activations, name)
+}
+
+
+def mixes_channels(operation: Any) -> str:
+    """Why the `activation` of a layer cannot be followed, or an empty string when it works on each channel by itself."""
+    activation = getattr(operation, "activation", None)
+    if activation is None or activation in _ELEMENTWISE:
+        return ""
+    if isinstance(activation, keras.layers.Layer):
+        rule, _ = rule_for(activation)
+        if rule is not None and not activation.weights and not mixes_channels(activation):
+            return ""
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return f"has the activation {name!r}, which may mix channels"

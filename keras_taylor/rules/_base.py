@@ -1,0 +1,271 @@
+"""What a rule is, and where rules are found.
+
+A rule says what one class of operation does to channels. Most rules are a declaration: they name each axis of each weight
+after what it follows (`"in"`, `"out"` or anything else for an axis that no channel runs along), and slicing, cost and the
+contract test come from that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_taylor._flatten import Call, Tensor
+
+Ids = NDArray[np.int64]
+Keep = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of one tensor: `ids[i]` is the label of position `i` along `axis` (batch included in the count).
+
+    A tensor whose positions carry no channel has `axis=None` and no ids.
+    """
+
+    axis: int | None
+    ids: Ids
+
+    def kept(self, keep: Keep) -> NDArray[np.intp]:
+        """The positions along `axis` that `keep` (a boolean per label) leaves."""
+        return np.flatnonzero(keep[self.ids])
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a rule found out about one call.
+
+    Attributes:
+        outputs: labels of each output tensor.
+        axes: the labels that each named weight axis follows.
+        consumes: whether the kernel contracts over the labels of the first input: a gate belongs there.
+    """
+
+    outputs: tuple[Labels, ...]
+    axes: Mapping[str, Ids] = field(default_factory=dict)
+    consumes: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A call with its rule and what the rule found."""
+
+    call: Call
+    rule: LayerRule
+    inputs: tuple[Labels, ...]
+    outputs: tuple[Labels, ...]
+    axes: Mapping[str, Ids]
+    consumes: bool
+
+
+@dataclass(frozen=True)
+class Remake:
+    """How to make one call again: changes of the config, and of positional or named static arguments."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[int | str, Any] = field(default_factory=dict)
+
+
+class Labeller:
+    """Mints labels, and collects ties and locks while a graph is traced."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ties: list[tuple[Ids, Ids]] = []
+        self.locks: list[tuple[Ids, str]] = []
+        self.births: list[tuple[Ids, Call]] = []
+        self._minted: dict[tuple[int, int], Ids] = {}
+        self._labels: dict[int, Labels] = {}
+
+    def __getitem__(self, tensor: Tensor) -> Labels:
+        return self._labels[tensor.index]
+
+    def __setitem__(self, tensor: Tensor, labels: Labels) -> None:
+        self._labels[tensor.index] = labels
+
+    def fresh(self, count: int) -> Ids:
+        """`count` labels that belong to no producer."""
+        self.count += count
+        return np.arange(self.count - count, self.count, dtype=np.int64)
+
+    def mint(self, call: Call, count: int, slot: int = 0) -> Ids:
+        """The labels that `call` gives birth to: `count` new ones, or those of the first call of the same operation."""
+        key = (id(call.operation), slot)
+        if key not in self._minted:
+            self._minted[key] = self.fresh(count)
+            self.births.append((self._minted[key], call))
+        return self._minted[key]
+
+    def tie(self, a: Ids, b: Ids) -> None:
+        """Channels `a[i]` and `b[i]` live or die together."""
+        a, b = np.broadcast_arrays(a, b)
+        if not np.array_equal(a, b):
+            self.ties.append((a, b))
+
+    def lock(self, ids: Ids, reason: str) -> None:
+        """The channels `ids` may not be removed, for a reason that a person can read."""
+        if len(ids):
+            self.locks.append((ids, reason))
+
+    def unlabelled(self) -> Labels:
+        """The labels of a tensor without channels."""
+        return Labels(None, np.empty(0, np.int64))
+
+    def refuse(self, call: Call, reason: str) -> Trace:
+        """Lock all that goes in and comes out of `call`: what cannot be followed stays as it is."""
+        reason = f"{call.name} ({type(call.operation).__name__}) {reason}"
+        for tensor in call.inputs:
+            self.lock(self[tensor].ids, reason)
+        outputs = []
+        for slot, tensor in enumerate(call.outputs):
+            if len(tensor.shape) < 2 or tensor.shape[-1] is None:
+                outputs.append(self.unlabelled())
+                continue
+            source = self[call.inputs[0]] if call.inputs else self.unlabelled()
+            unchanged = source.axis == len(tensor.shape) - 1 and len(source.ids) == tensor.shape[-1]
+            ids = source.ids if unchanged else self.mint(call, tensor.shape[-1], slot)
+            self.lock(ids, reason)
+            outputs.append(Labels(len(tensor.shape) - 1, ids))
+        return Trace(tuple(outputs))
+
+    def spread(self, tensor: Tensor) -> NDArray[np.int64]:
+        """The label of every position of `tensor`, with a batch of one; an unknown length counts as two."""
+        labels = self[tensor]
+        dims = [1, *(2 if d is None else d for d in tensor.shape[1:])]
+        if labels.axis is None:
+            constant = self.fresh(1)
+            self.lock(constant, "no channel runs along it")
+            return np.broadcast_to(constant.reshape([1] * len(dims)), dims)
+        shape = [1] * len(dims)
+        shape[labels.axis] = len(labels.ids)
+        return np.broadcast_to(labels.ids.reshape(shape), dims)
+
+    def gather(self, array: NDArray[np.int64], name: str) -> Labels:
+        """The inverse of `spread`: labels that vary along one axis; where they vary along more, slices are tied.
+
+        Tying makes every possible removal rectangular, so a static shape can be computed again from what is kept.
+        """
+        varying = [a for a in range(array.ndim) if not (array == array.take([0], axis=a)).all()]
+        if not varying and array.ndim > 1 and array.shape[-1] == 1:
+            return Labels(array.ndim - 1, array.reshape(-1)[:1])
+        if not varying or 0 in varying:
+            self.lock(np.unique(array), f"{name} takes a single channel out, or moves channels into the batch axis")
+            return self.unlabelled()
+        axis = varying[-1]
+        slices = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+        if len(varying) > 1:
+            self.tie(slices, slices[:, :1])
+        return Labels(axis, slices[:, 0].copy())
+
+
+class LayerRule:
+    """What one class of operation does to channels. Stateless: one registered instance serves every call.
+
+    Attributes:
+        weights: for each weight attribute of the layer, one word per axis: `"in"` and `"out"` (or another name that `trace`
+            returns in `Trace.axes`) for axes that follow labels, anything else for axes that do not.
+        kernels: the weights that do one multiply-accumulate per element and position.
+        config: config entries that count the channels of an axis, for example `{"filters": "out"}`.
+
+    Example:
+        >>> import keras, keras_taylor as kt
+        >>> class Scale(keras.layers.Layer):
+        ...     def build(self, shape):
+        ...         self.scale = self.add_weight(shape=shape[-1:], initializer="ones", name="scale")
+        ...     def call(self, x):
+        ...         return x * self.scale
+        >>> @kt.register_rule(Scale)
+        ... class ScaleRule(kt.PassThrough):
+        ...     weights = {"scale": "out"}
+        ...     def examples(self):
+        ...         return [keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(6, 3), Scale(),
+        ...                                   keras.layers.Conv2D(4, 1)])]
+        >>> kt.testing.check_rule(Scale)
+    """
+
+    weights: ClassVar[Mapping[str, str]] = {}
+    kernels: ClassVar[Sequence[str]] = ()
+    config: ClassVar[Mapping[str, str]] = {}
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        """Follow the labels through one call."""
+        raise TypeError(f"{type(self).__name__} must define trace(call, labels), or derive from PassThrough.")
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        """`weights`, for one operation; override where the meaning of an axis depends on the configuration."""
+        return {name: axes for name, axes in self.weights.items() if getattr(operation, name, None) is not None}
+
+    def positions(self, call: Call) -> int:
+        """How often each element of a kernel is used per example: the number of output positions."""
+        return math.prod(d or 1 for d in call.outputs[0].shape[1:-1])
+
+    def remake(self, step: Step, keep: Keep) -> Remake:
+        """How to call the operation again with the channels that `keep` (a boolean per label) leaves."""
+        return Remake(
+            {entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes}
+        )
+
+    def examples(self) -> Sequence[Any]:
+        """Tiny models that contain the operation, for `kt.testing.check_rule`."""
+        return []
+
+
+class PassThrough(LayerRule):
+    """Channels come out as they go in: each one depends on itself alone (elementwise, pooling, padding, dropout).
+
+    A weight axis named `"out"` runs along the channels.
+    """
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        """Pass the labels of the only input to the only output."""
+        if len(call.inputs) != 1 or len(call.outputs) != 1:
+            return labels.refuse(call, "has more than one input or output tensor")
+        given, shape = labels[call.inputs[0]], call.outputs[0].shape
+        if given.axis is None:
+            return Trace((given,))
+        if given.axis >= len(shape) or shape[given.axis] != len(given.ids):
+            return labels.refuse(call, "changes the axis that the channels run along")
+        return Trace((given,), {"out": given.ids})
+
+
+_REGISTRY: dict[type, LayerRule] = {}
+_Rule = TypeVar("_Rule", bound=type[LayerRule])
+
+
+def register_rule(*operations: type) -> Callable[[_Rule], _Rule]:
+    """Class decorator: the rule serves these operation classes (layers, or classes behind `keras.ops`).
+
+    Subclasses are served too as long as they do not override `call`.
+    """
+
+    def register(rule: _Rule) -> _Rule:
+        instance = rule()
+        _REGISTRY.update(dict.fromkeys(operations, instance))
+        return rule
+
+    return register
+
+
+def registered() -> dict[type, LayerRule]:
+    """A copy of the registry: operation class -> rule."""
+    return dict(_REGISTRY)
+
+
+def rule_for(operation: Any) -> tuple[LayerRule | None, str]:
+    """The rule that serves `operation`, or None and the reason why there is none."""
+    kind = type(operation)
+    served = next((base for base in kind.__mro__ if base in _REGISTRY), None)
+    if served is None:
+        return None, "has no rule"
+    if served is not kind and getattr(kind, "call", None) is not getattr(served, "call", None):
+        return None, f"overrides the call of {served.__name__} and has no rule of its own"
+    rule = _REGISTRY[served]
+    owned = {id(getattr(operation, name)) for name in rule.weight_axes(operation)}
+    if any(id(weight) not in owned for weight in getattr(operation, "weights", ())):
+        return None, "has weights that its rule does not name"
+    return rule, ""

@@ -1,0 +1,194 @@
+"""Convolutions: groups, depthwise, separable and transposed ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._flatten import Call
+from keras_taylor.rules._activation import mixes_channels
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace, register_rule
+
+
+def _channel_axis(call: Call) -> int:
+    return 1 if call.operation.data_format == "channels_first" else len(call.inputs[0].shape) - 1
+
+
+def _spatial(shape: Sequence[int | None], channel_axis: int) -> int:
+    return math.prod(d or 1 for axis, d in enumerate(shape) if axis not in (0, channel_axis))
+
+
+class _Convolution(LayerRule):
+    """What all convolutions share: labels on the channel axis, positions from the spatial shape."""
+
+    def positions(self, call: Call) -> int:
+        return _spatial(call.outputs[0].shape, _channel_axis(call))
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given, axis = labels[call.inputs[0]], _channel_axis(call)
+        if given.axis != axis:
+            return labels.refuse(call, "reads channels that do not run along its channel axis")
+        traced = self.convolve(call, given, labels)
+        reason = mixes_channels(call.operation)
+        if reason:
+            labels.lock(traced.outputs[0].ids, f"{call.name} ({type(call.operation).__name__}) {reason}")
+        return traced
+
+    def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
+        raise NotImplementedError
+
+
+_CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+
+@register_rule(*_CONV)
+class Conv(_Convolution):
+    """Convolution, with groups.
+
+    With more groups than channels in a group, whole groups are removed: a group's inputs and outputs are tied, and the kernel
+    does not contract over labels. Otherwise every group loses the same positions, so that groups stay equally wide.
+    """
+
+    weights = {"kernel": "in out", "bias": "out"}
+    kernels = ("kernel",)
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        inner = "." if _whole_groups(operation) else "in"
+        axes = {"kernel": " ".join("." * operation.rank) + f" {inner} out"}
+        return {**axes, "bias": "out"} if operation.bias is not None else axes
+
+    def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
+        layer = call.operation
+        out = labels.mint(call, layer.filters)
+        if layer.groups == 1:
+            return Trace((Labels(given.axis, out),), {"in": given.ids, "out": out}, consumes=True)
+        ins, outs = given.ids.reshape(layer.groups, -1), out.reshape(layer.groups, -1)
+        if _whole_groups(layer):
+            labels.tie(ins, ins[:, :1])
+            labels.tie(outs, ins[:, :1])
+            return Trace((Labels(given.axis, out),), {"out": out})
+        labels.tie(ins, ins[:1])
+        labels.tie(outs, outs[:1])
+        return Trace((Labels(given.axis, out),), {"in": ins[0].copy(), "out": out}, consumes=True)
+
+    def remake(self, step: Step, keep: Keep) -> Remake:
+        layer, filters = step.call.operation, int(keep[step.axes["out"]].sum())
+        config = {"filters": filters}
+        if _whole_groups(layer):
+            config["groups"] = filters * layer.groups // layer.filters
+        return Remake(config)
+
+    def examples(self) -> Sequence[Any]:
+        def grouped(filters: int, groups: int) -> Any:
+            return keras.Sequential(
+                [
+                    keras.Input((6, 6, 3)),
+                    keras.layers.Conv2D(8, 3, activation="relu"),
+                    keras.layers.Conv2D(filters, 3, groups=groups, padding="same", activation="relu"),
+                    keras.layers.Conv2D(4, 1),
+                ]
+            )
+
+        volumes = [
+            keras.Sequential([keras.Input((6,) * rank + (3,)), layer(6, 3), keras.layers.ReLU(), layer(4, 1)])
+            for rank, layer in enumerate(_CONV, start=1)
+        ]
+        return [*volumes, grouped(8, 2), grouped(16, 4), grouped(16, 8), grouped(8, 8)]
+
+
+def _whole_groups(layer: Any) -> bool:
+    inputs = layer.kernel.shape[-2]
+    return layer.groups > 1 and layer.groups > min(inputs, layer.filters // layer.groups)
+
+
+@register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+class DepthwiseConv(_Convolution):
+    """Depthwise convolution: each channel goes in alone and comes out `depth_multiplier` times."""
+
+    weights = {"kernel": "in", "bias": "out"}
+    kernels = ("kernel",)
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        axes = {"kernel": " ".join("." * operation.rank) + " in ."}
+        return {**axes, "bias": "out"} if operation.bias is not None else axes
+
+    def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
+        out = np.repeat(given.ids, call.operation.depth_multiplier)
+        return Trace((Labels(given.axis, out),), {"in": given.ids, "out": out})
+
+    def examples(self) -> Sequence[Any]:
+        return [
+            keras.Sequential(
+                [
+                    keras.Input((6,) * rank + (3,)),
+                    conv(6, 3),
+                    depthwise(3, depth_multiplier=2, bias_initializer="ones"),
+                    keras.layers.ReLU(),
+                    conv(4, 1),
+                ]
+            )
+            for rank, conv, depthwise in (
+                (1, keras.layers.Conv1D, keras.layers.DepthwiseConv1D),
+                (2, keras.layers.Conv2D, keras.layers.DepthwiseConv2D),
+            )
+        ]
+
+
+@register_rule(keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+class SeparableConv(_Convolution):
+    """A depthwise and a pointwise convolution in one layer."""
+
+    weights = {"depthwise_kernel": "in", "pointwise_kernel": "between out", "bias": "out"}
+    kernels = ("depthwise_kernel", "pointwise_kernel")
+    config = {"filters": "out"}
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        window = " ".join("." * operation.rank)
+        axes = {"depthwise_kernel": f"{window} in .", "pointwise_kernel": f"{window} between out"}
+        return {**axes, "bias": "out"} if operation.bias is not None else axes
+
+    def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
+        out = labels.mint(call, call.operation.filters)
+        between = np.repeat(given.ids, call.operation.depth_multiplier)
+        return Trace((Labels(given.axis, out),), {"in": given.ids, "between": between, "out": out}, consumes=True)
+
+    def examples(self) -> Sequence[Any]:
+        return [
+            keras.Sequential(
+                [keras.Input((7,) * rank + (3,)), layer(6, 3), keras.layers.ReLU(), layer(4, 3, depth_multiplier=2)]
+            )
+            for rank, layer in ((1, keras.layers.SeparableConv1D), (2, keras.layers.SeparableConv2D))
+        ]
+
+
+_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+
+
+@register_rule(*_TRANSPOSED)
+class ConvTranspose(_Convolution):
+    """Transposed convolution: the kernel is `(window..., out, in)` and slides over the input."""
+
+    weights = {"kernel": "out in", "bias": "out"}
+    kernels = ("kernel",)
+    config = {"filters": "out"}
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        axes = {"kernel": " ".join("." * operation.rank) + " out in"}
+        return {**axes, "bias": "out"} if operation.bias is not None else axes
+
+    def positions(self, call: Call) -> int:
+        return _spatial(call.inputs[0].shape, _channel_axis(call))
+
+    def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
+        out = labels.mint(call, call.operation.filters)
+        return Trace((Labels(given.axis, out),), {"in": given.ids, "out": out}, consumes=True)
+
+    def examples(self) -> Sequence[Any]:
+        return [
+            keras.Sequential([keras.Input((3,) * rank + (3,)), layer(6, 3, strides=2), keras.layers.ReLU(), layer(4, 2)])
+            for rank, layer in enumerate(_TRANSPOSED, start=1)
+        ]

@@ -1,0 +1,38 @@
+"""Dense layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_taylor._flatten import Call
+from keras_taylor.rules._activation import mixes_channels
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+
+
+@register_rule(keras.layers.Dense)
+class Dense(LayerRule):
+    """Dense contracts over the last axis, at every position of the others."""
+
+    weights = {"kernel": "in out", "bias": "out"}
+    kernels = ("kernel",)
+    config = {"units": "out"}
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given, last = labels[call.inputs[0]], len(call.inputs[0].shape) - 1
+        if given.axis != last:
+            return labels.refuse(call, "reads channels that do not run along its last axis")
+        out = labels.mint(call, call.operation.units)
+        reason = mixes_channels(call.operation)
+        if reason:
+            labels.lock(out, f"{call.name} (Dense) {reason}")
+        return Trace((Labels(last, out),), {"in": given.ids, "out": out}, consumes=True)
+
+    def examples(self) -> Sequence[Any]:
+        dense = keras.layers.Dense
+        return [
+            keras.Sequential([keras.Input((5,)), dense(6, activation="relu"), dense(3)]),
+            keras.Sequential([keras.Input((4, 5)), dense(6, activation="gelu", use_bias=False), dense(3)]),
+        ]

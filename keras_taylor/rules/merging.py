@@ -1,0 +1,111 @@
+"""Operations that meet tensors position by position: equal positions are tied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src import ops as kops
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+from keras_taylor._flatten import Call
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+
+layers = keras.layers
+
+_OPERATIONS = (
+    "Add Subtract Multiply Divide TrueDivide DivideNoNan FloorDivide Maximum Minimum Fmax Fmin Mod Power Where Arctan2 Equal "
+    "NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalXor Hypot Logaddexp"
+)
+
+
+@register_rule(
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    CustomScaleLayer,
+    *(getattr(kops.numpy, name) for name in _OPERATIONS.split() if hasattr(kops.numpy, name)),
+)
+class Merge(LayerRule):
+    """Elementwise meeting of tensors, with broadcasting.
+
+    Equal positions along the channels are tied. A tensor of length one along that axis serves all channels, so its own label
+    is locked. Tensors whose channels run along different axes of the result are locked.
+    """
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        if call.static_arrays():
+            return labels.refuse(call, "meets a constant array")
+        shape = call.outputs[0].shape
+        met: list[Labels] = []
+        for tensor in call.inputs:
+            given = labels[tensor]
+            if given.axis is None:
+                if len(tensor.shape) > 1:
+                    return labels.refuse(call, "meets a tensor whose channels are not known")
+                continue
+            axis = given.axis + len(shape) - len(tensor.shape)
+            if len(given.ids) == 1 and shape[axis] != 1:
+                labels.lock(given.ids, f"{call.name} ({type(call.operation).__name__}) broadcasts it over all channels")
+            elif axis == 0:
+                return labels.refuse(call, "broadcasts channels over the batch")
+            else:
+                met.append(Labels(axis, given.ids))
+        if not met or len({one.axis for one in met}) > 1:
+            return labels.refuse(call, "meets tensors whose channels run along different axes")
+        for other in met[1:]:
+            labels.tie(met[0].ids, other.ids)
+        return Trace((met[0],), {"out": met[0].ids})
+
+    def examples(self) -> Sequence[Any]:
+        def net(meet: Any) -> Any:
+            x = inputs = keras.Input((8, 8, 3))
+            x = layers.Conv2D(6, 3, activation="relu")(x)
+            y = layers.Conv2D(6, 3, padding="same", activation="sigmoid")(x)
+            return keras.Model(inputs, layers.Conv2D(4, 1)(meet(x, y)))
+
+        def gated(x: Any, y: Any) -> Any:
+            squeezed = layers.GlobalAveragePooling2D(keepdims=True)(y)
+            return x * layers.Conv2D(6, 1, activation="sigmoid")(squeezed) * layers.Conv2D(1, 1)(x)
+
+        return [
+            net(lambda x, y: layers.Add()([x, y])),
+            net(lambda x, y: layers.Multiply()([x, y])),
+            net(lambda x, y: CustomScaleLayer(0.3)([x, y])),
+            net(lambda x, y: keras.ops.maximum(x, 2.0 * y) - y / 3.0),
+            net(lambda x, y: x + np.arange(6, dtype="float32") * y),
+            net(gated),
+        ]
+
+
+@register_rule(layers.Concatenate, kops.numpy.Concatenate)
+class Concatenate(LayerRule):
+    """Along the channels, labels are concatenated; along another axis, equal positions are tied."""
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given = [labels[tensor] for tensor in call.inputs]
+        rank = len(call.outputs[0].shape)
+        axis = given[0].axis
+        if axis is None or any(one.axis != axis for one in given) or call.static_arrays():
+            return labels.refuse(call, "concatenates tensors whose channels run along different axes")
+        if call.operation.axis % rank == axis:
+            ids = np.concatenate([one.ids for one in given])
+        else:
+            ids = given[0].ids
+            for other in given[1:]:
+                labels.tie(ids, other.ids)
+        return Trace((Labels(axis, ids),), {"out": ids})
+
+    def examples(self) -> Sequence[Any]:
+        def net(axis: int) -> Any:
+            x = inputs = keras.Input((8, 8, 3))
+            x = layers.Conv2D(6, 3, activation="relu")(x)
+            y = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+            return keras.Model(inputs, layers.Conv2D(4, 1)(layers.Concatenate(axis=axis)([x, y])))
+
+        return [net(-1), net(1)]

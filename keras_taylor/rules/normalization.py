@@ -1,0 +1,89 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_taylor._flatten import Call
+from keras_taylor.rules._base import Labeller, LayerRule, PassThrough, Trace, register_rule
+
+
+def _axes(axis: Any, rank: int) -> set[int]:
+    return {a % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis])}
+
+
+@register_rule(keras.layers.BatchNormalization)
+class BatchNormalization(PassThrough):
+    """Batch statistics are one per channel: four weights along the channels."""
+
+    weights = {"gamma": "out", "beta": "out", "moving_mean": "out", "moving_variance": "out"}
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given, shape = labels[call.inputs[0]], call.inputs[0].shape
+        if _axes(call.operation.axis, len(shape)) != {given.axis}:
+            return labels.refuse(call, "normalises over another axis than the channels'")
+        return super().trace(call, labels)
+
+    def examples(self) -> Sequence[Any]:
+        layers = keras.layers
+        return [
+            keras.Sequential(
+                [keras.Input((6, 6, 3)), layers.Conv2D(6, 3), layers.BatchNormalization(), layers.Conv2D(4, 1)]
+            ),
+            keras.Sequential(
+                [keras.Input((5,)), layers.Dense(6), layers.BatchNormalization(scale=False), layers.Dense(3)]
+            ),
+        ]
+
+
+@register_rule(keras.layers.LayerNormalization)
+class LayerNormalization(PassThrough):
+    """Layer normalisation mixes what it averages over: over the channels it locks them, over other axes it passes them."""
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        return {name: "" for name in ("gamma", "beta") if getattr(operation, name, None) is not None}
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given, shape = labels[call.inputs[0]], call.inputs[0].shape
+        if given.axis in _axes(call.operation.axis, len(shape)):
+            return labels.refuse(call, "normalises over the channels")
+        return super().trace(call, labels)
+
+    def examples(self) -> Sequence[Any]:
+        layers = keras.layers
+        return [
+            keras.Sequential(
+                [keras.Input((4, 4, 3)), layers.Conv2D(6, 3), layers.LayerNormalization(axis=[1, 2]), layers.Conv2D(4, 1)]
+            ),
+            keras.Sequential(
+                [keras.Input((5,)), layers.Dense(6), layers.LayerNormalization(), layers.Dense(4), layers.Dense(3)]
+            ),
+        ]
+
+
+@register_rule(keras.layers.Normalization)
+class Normalization(LayerRule):
+    """Feature-wise normalisation with adapted statistics; it stands on a model's input, so its channels are locked anyway."""
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        names = ("adapt_mean", "adapt_variance", "count")
+        return {name: "" for name in names if getattr(operation, name, None) is not None}
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        return labels.refuse(call, "has fixed statistics for its channels")
+
+    def examples(self) -> Sequence[Any]:
+        layers = keras.layers
+        return [
+            keras.Sequential(
+                [
+                    keras.Input((6, 6, 3)),
+                    layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0]),
+                    layers.Conv2D(6, 3),
+                    layers.Conv2D(4, 1),
+                ]
+            )
+        ]

@@ -1,0 +1,215 @@
+"""Operations that only move positions: the very operation is run on the array of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src import ops as kops
+from numpy.typing import NDArray
+
+from keras_taylor._flatten import Call
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace, register_rule
+
+layers = keras.layers
+
+
+def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    values = {tensor.index: tf.constant(array) for tensor, array in zip(call.inputs, arrays, strict=True)}
+    args, kwargs = call.fill(values)
+    kwargs.pop("training", None)
+    return [np.asarray(result) for result in keras.tree.flatten(call.operation.call(*args, **kwargs))]
+
+
+class Shaping(LayerRule):
+    """Base of the shape rules: labels go through the operation itself; what it cannot express is locked."""
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        try:
+            results = _run(call, [labels.spread(tensor) for tensor in call.inputs])
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            return labels.refuse(call, f"could not be run on labels: {str(error).splitlines()[0]}")
+        return self.finish(call, labels, results)
+
+    def finish(self, call: Call, labels: Labeller, results: Sequence[NDArray[np.int64]]) -> Trace:
+        """Labels of the outputs from the arrays that the operation made."""
+        outputs = tuple(labels.gather(result, call.name) for result in results)
+        for tensor, found in zip(call.outputs, outputs, strict=True):
+            if found.axis is not None and tensor.shape[found.axis] != len(found.ids):
+                return labels.refuse(call, "depends on a length that is not known before the model runs")
+        return Trace(outputs)
+
+
+@register_rule(
+    layers.Flatten,
+    layers.Permute,
+    layers.RepeatVector,
+    *(
+        getattr(kops.numpy, name)
+        for name in "Transpose Swapaxes Moveaxis Squeeze ExpandDims Tile Flip Stack".split()
+    ),
+    *(getattr(kops.nn, name) for name in ("DepthToSpace", "SpaceToDepth") if hasattr(kops.nn, name)),
+)
+class Unchanged(Shaping):
+    """Shape operations whose arguments do not mention the number of channels."""
+
+    def examples(self) -> Sequence[Any]:
+        x = inputs = keras.Input((4, 4, 3))
+        x = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+        turned = layers.Conv2D(5, 1)(keras.ops.transpose(layers.Permute((2, 1, 3))(x), (0, 2, 1, 3)))
+        nets = [keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))), keras.Model(inputs, turned)]
+        if hasattr(keras.ops, "depth_to_space"):
+            nets.append(keras.Model(inputs, layers.Conv2D(5, 1)(keras.ops.depth_to_space(x, 2))))
+        return nets
+
+
+class _Reshaped(Shaping):
+    """Reshape to a static target: the entry of the channel axis is computed again."""
+
+    entry = "target_shape"
+    leading = 1
+
+    def remake(self, step: Step, keep: Keep) -> Remake:
+        target = list(getattr(step.call.operation, self.entry))
+        labels = step.outputs[0]
+        if labels.axis is not None and target[labels.axis - self.leading] != -1:
+            target[labels.axis - self.leading] = int(keep[labels.ids].sum())
+        return Remake({self.entry: tuple(target)})
+
+
+@register_rule(layers.Reshape)
+class ReshapeLayer(_Reshaped):
+    """`keras.layers.Reshape`: the target leaves the batch axis out."""
+
+    def examples(self) -> Sequence[Any]:
+        x = inputs = keras.Input((4, 4, 3))
+        x = layers.Conv2D(8, 3, activation="relu")(x)
+        squeezed = layers.Reshape((1, 1, 8))(layers.GlobalAveragePooling2D()(x))
+        shuffled = layers.Reshape((2, 2, 8))(layers.Permute((1, 2, 4, 3))(layers.Reshape((2, 2, 2, 4))(x)))
+        grown = layers.Reshape((2, 2, -1))(layers.Dense(2 * 2 * 6, activation="relu")(layers.Flatten()(x)))
+        return [keras.Model(inputs, layers.Conv2D(4, 1)(y)) for y in (x * squeezed, shuffled, grown)]
+
+
+@register_rule(kops.numpy.Reshape)
+class ReshapeOperation(_Reshaped):
+    """`keras.ops.reshape`: the target names the batch axis too."""
+
+    entry = "newshape"
+    leading = 0
+
+    def examples(self) -> Sequence[Any]:
+        x = inputs = keras.Input((4, 4, 3))
+        x = layers.Conv2D(8, 3, activation="relu")(x)
+        return [keras.Model(inputs, layers.Conv1D(4, 1)(keras.ops.reshape(x, (-1, 4, 8))))]
+
+
+@register_rule(kops.numpy.Pad)
+class PadOperation(LayerRule):
+    """`keras.ops.pad`: positions that it adds along the channels are channels of its own."""
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given = labels[call.inputs[0]]
+        if given.axis is None or len(call.inputs) > 1:
+            return labels.refuse(call, "pads a tensor whose channels are not known")
+        before, after = _pads(call)[given.axis]
+        if before + after and call.operation.mode != "constant":
+            return labels.refuse(call, f"repeats channels in mode {call.operation.mode!r}")
+        added = labels.mint(call, before + after)
+        ids = np.concatenate([added[:before], given.ids, added[before:]])
+        return Trace((Labels(given.axis, ids),))
+
+    def remake(self, step: Step, keep: Keep) -> Remake:
+        labels, pads = step.outputs[0], _pads(step.call)
+        if labels.axis is None:
+            return Remake()
+        before, after = pads[labels.axis]
+        ends = labels.ids[:before], labels.ids[len(labels.ids) - after :]
+        pads[labels.axis] = (int(keep[ends[0]].sum()), int(keep[ends[1]].sum()))
+        return Remake({"pad_width": tuple(pads)})
+
+    def examples(self) -> Sequence[Any]:
+        x = inputs = keras.Input((6, 6, 3))
+        x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+        y = layers.Conv2D(8, 3, strides=2, padding="same")(x)
+        shortcut = keras.ops.pad(x[:, ::2, ::2, :], ((0, 0), (0, 0), (0, 0), (2, 2)))
+        return [keras.Model(inputs, layers.Conv2D(4, 1)(layers.ReLU()(y + shortcut)))]
+
+
+def _pads(call: Call) -> list[tuple[int, int]]:
+    pairs = np.broadcast_to(np.asarray(call.operation.pad_width), (len(call.inputs[0].shape), 2))
+    return [(int(before), int(after)) for before, after in pairs]
+
+
+@register_rule(kops.numpy.Split)
+class SplitOperation(Shaping):
+    """`keras.ops.split`: along the channels, equal sections become the boundaries of what is kept."""
+
+    def remake(self, step: Step, keep: Keep) -> Remake:
+        given = step.inputs[0]
+        if given.axis is None or step.call.operation.axis % len(step.call.inputs[0].shape) != given.axis:
+            return Remake()
+        sizes = [int(keep[part.ids].sum()) for part in step.outputs]
+        return Remake({"indices_or_sections": tuple(int(end) for end in np.cumsum(sizes)[:-1])})
+
+    def examples(self) -> Sequence[Any]:
+        x = inputs = keras.Input((6, 6, 3))
+        x = layers.Conv2D(9, 3, activation="relu")(x)
+        a, b, c = keras.ops.split(x, 3, axis=-1)
+        d, e = keras.ops.split(x, [4], axis=-1)
+        heads = [layers.Conv2D(4, 1)(part) for part in (a, b * c, d, e)]
+        return [keras.Model(inputs, heads)]
+
+
+@register_rule(kops.numpy.GetItem)
+class GetItem(Shaping):
+    """Slices `x[..., a:b]`: along the channels the bounds are computed again; a stride or an index locks what it takes."""
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given = labels[call.inputs[0]]
+        key = _key(call)
+        if key is None or given.axis is None:
+            return labels.refuse(call, "has a key that is not made of slices and integers")
+        taken = key[given.axis]
+        if isinstance(taken, slice) and taken.step not in (None, 1):
+            labels.lock(given.ids, f"{call.name} (GetItem) takes the channels with a stride")
+        return super().trace(call, labels)
+
+    def remake(self, step: Step, keep: Keep) -> Remake:
+        given, key = step.inputs[0], _key(step.call)
+        if given.axis is None or key is None:
+            return Remake()
+        taken = key[given.axis]
+        if isinstance(taken, slice):
+            if taken == slice(None):
+                return Remake()
+            chosen = range(len(given.ids))[taken]
+            start = int(keep[given.ids[: chosen.start]].sum())
+            taken = slice(start, start + int(keep[given.ids[list(chosen)]].sum())) if chosen.step == 1 else taken
+        else:
+            taken = int(keep[given.ids[: int(taken) % len(given.ids)]].sum())
+        key[given.axis] = taken
+        return Remake(arguments={"key" if "key" in step.call.kwargs else 1: tuple(key)})
+
+    def examples(self) -> Sequence[Any]:
+        x = inputs = keras.Input((6, 6, 3))
+        x = layers.Conv2D(8, 3, activation="relu")(x)
+        left, right = layers.Conv2D(4, 1)(x[..., :3]), layers.Conv2D(4, 1)(x[:, 1:, :, -4:])
+        return [keras.Model(inputs, [left, right, layers.Conv2D(4, 1)(x[..., ::2]), x[..., 2]])]
+
+
+def _key(call: Call) -> list[Any] | None:
+    """The key with one slice or integer per axis of the input, or None when it adds axes or is not static."""
+    key = call.kwargs["key"] if "key" in call.kwargs else call.args[1]
+    key = list(key) if isinstance(key, (list, tuple)) else [key]
+    if any(not isinstance(k, (slice, int, type(...))) for k in key):
+        return None
+    rank = len(call.inputs[0].shape)
+    if Ellipsis in key:
+        at = key.index(Ellipsis)
+        key[at : at + 1] = [slice(None)] * (rank - len(key) + 1)
+    return key + [slice(None)] * (rank - len(key))
+
+
