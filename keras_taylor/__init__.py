@@ -1,0 +1,52 @@
+"""keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
+
+from keras_taylor import criteria, errors, testing
+from keras_taylor._export import Export, LiteModel, export_tflite
+from keras_taylor._fit import fit_with_pruning
+from keras_taylor._gate import TaylorGate, wrap
+from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._plan import Constraints, PruningPlan, Target, plan
+from keras_taylor._prune import PruningResult, prune
+from keras_taylor._quantize.config import Float16
+from keras_taylor._rebuild import rebuild
+from keras_taylor._report import Report
+from keras_taylor._schedule import Schedule
+from keras_taylor._scores import Scores, score
+from keras_taylor._verify import Verification, verify
+from keras_taylor.criteria import Criterion, register_criterion
+from keras_taylor.rules import LayerRule, PassThrough, register_rule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ChannelGraph",
+    "Constraints",
+    "Criterion",
+    "Export",
+    "Float16",
+    "LayerRule",
+    "LiteModel",
+    "PassThrough",
+    "PruningPlan",
+    "PruningResult",
+    "Report",
+    "Schedule",
+    "Scores",
+    "TaylorGate",
+    "Target",
+    "Verification",
+    "criteria",
+    "errors",
+    "export_tflite",
+    "fit_with_pruning",
+    "plan",
+    "prune",
+    "rebuild",
+    "register_criterion",
+    "register_rule",
+    "score",
+    "testing",
+    "trace",
+    "verify",
+    "wrap",
+]

@@ -72,6 +72,7 @@ class Cost:
         flat = np.concatenate(rows)
         shape = (channels, len(self._ids))
         self.incidence = csr_array((np.ones(len(flat)), (flat, columns)), shape=shape)
+        self.incidence.sum_duplicates()
         self.full = np.array([1, *(len(ids) for ids in self._ids[1:])], float)
 
     def _axis(self, ids: Ids) -> int:
@@ -127,6 +128,18 @@ class Cost:
     def slope(self, budget: str, counts: Counts) -> NDArray[np.float64]:
         """What one position less saves per axis, the other axes as they are; shape `(axes,)`."""
         return self._terms[budget].slope(counts)
+
+    def together(self, budget: str, taken: Counts) -> float:
+        """What `slope` counts twice when `taken` positions per axis go at once: the product of both sides of a term."""
+        return self._terms[budget].total(taken)
+
+    def positions(self, channels: NDArray[np.int64]) -> Counts:
+        """How many positions of each axis these channels occupy, shape `(axes,)`."""
+        taken, matrix = np.zeros(len(self.full)), self.incidence
+        for channel in channels.tolist():
+            row = slice(matrix.indptr[channel], matrix.indptr[channel + 1])
+            taken[matrix.indices[row]] += matrix.data[row]
+        return taken
 
     def by_layer(self) -> tuple[dict[str, float], dict[str, float]]:
         """MACs and parameters of every layer, unpruned."""

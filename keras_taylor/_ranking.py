@@ -84,34 +84,37 @@ class Ranking:
         axis = max(axes, key=lambda a: self.cost.full[a])
         order = self.scores[channels]
         if self.by_saving:
-            saved = self._savings(channels, self.cost.full)
-            order = _per(order, saved)
+            rows = self.cost.incidence[channels].toarray()
+            order = _per(order, self.savings(rows, self.together(rows)))
         channels = channels[np.argsort(order, kind="stable")]
         per_channel = int(self.cost.incidence[[channels[0]], :][:, [axis]].sum())
         return _Queue(channels, axis, int(self.cost.full[axis]), max(per_channel, 1))
 
-    def _slope(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Saving per position of each axis, relative to the totals, summed over the budgets that are not yet met."""
-        unmet = [b for b in self.budgets if self.cost.total(b, counts) > self.budgets[b]] or list(self.budgets)
-        slope = np.zeros(len(counts))
-        for budget in unmet:
-            slope += self.cost.slope(budget, counts) / max(self.totals[budget], 1)
-        return slope
+    def unmet(self) -> list[str]:
+        """The budgets that are still exceeded."""
+        return [b for b, limit in self.budgets.items() if self.cost.total(b, self.counts) > limit]
 
-    def _savings(self, channels: NDArray[np.int64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self.cost.incidence[channels] @ self._slope(counts))
+    def savings(self, positions: NDArray[np.float64], together: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """What blocks with these positions, shape `(blocks, axes)`, save towards the unmet budgets, relative to the totals.
 
-    def _met(self) -> bool:
-        return all(self.cost.total(b, self.counts) <= limit for b, limit in self.budgets.items())
+        Saving more than what is still to save counts for nothing, so the last steps are small ones.
+        """
+        saved = np.zeros(len(positions))
+        for budget in self.unmet():
+            exact = positions @ self.cost.slope(budget, self.counts) - together[budget]
+            missing = self.cost.total(budget, self.counts) - self.budgets[budget]
+            saved += np.minimum(exact, missing) / self.totals[budget]
+        return saved
 
-    def _positions(self, block: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray(self.cost.incidence[block].sum(axis=0)).ravel()
+    def together(self, positions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """What the slope of each budget counts twice for each block."""
+        return {budget: np.array([self.cost.together(budget, row) for row in positions]) for budget in self.budgets}
 
     def run(self) -> bool:
         """Remove until the budgets are met and the ceilings respected; False when nothing is left to remove."""
         self._lower_to_ceilings()
         offers = _Offers(self)
-        while not self._met():
+        while self.unmet():
             best = offers.best()
             if best is None:
                 return False
@@ -124,9 +127,9 @@ class Ranking:
         for queue in self.queues:
             while self.counts[queue.axis] > self.ceiling[queue.axis]:
                 block = queue.block(self.counts[queue.axis], self.round_to)
-                if not len(block) or not self.allowed(self._positions(block)):
+                if not len(block) or not self.allowed(self.cost.positions(block)):
                     break
-                self._remove(queue, block, self._positions(block))
+                self._remove(queue, block, self.cost.positions(block))
 
     def allowed(self, positions: NDArray[np.float64]) -> bool:
         """Whether every axis keeps its least number of positions without these."""
@@ -145,10 +148,10 @@ class Ranking:
         for queue, block in reversed(self.history):
             if id(queue) in stuck:
                 continue
-            positions = self._positions(block)
+            positions = self.cost.positions(block)
             self.counts += positions
             over = (self.counts > self.ceiling) & (positions > 0)
-            if self._met() and not over.any():
+            if not over.any() and not self.unmet():
                 self.keep[block] = True
                 queue.taken -= len(block)
             else:
@@ -164,8 +167,8 @@ class _Offers:
         self.blocks: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * len(ranking.queues)
         self.index = {id(queue): i for i, queue in enumerate(ranking.queues)}
         self.score = np.full(len(ranking.queues), np.inf)
-        axes = len(ranking.counts)
-        self.positions = np.zeros((len(ranking.queues), axes))
+        self.positions = np.zeros((len(ranking.queues), len(ranking.counts)))
+        self.together = {budget: np.zeros(len(ranking.queues)) for budget in ranking.budgets}
         for queue in ranking.queues:
             self.refresh(queue)
 
@@ -177,12 +180,16 @@ class _Offers:
             block = queue.block(ranking.counts[queue.axis], ranking.round_to)
             if not len(block):
                 return
-            positions = ranking._positions(block)
+            positions = ranking.cost.positions(block)
             if ranking.allowed(positions):
                 break
             if len(block) > 1 or not self._drop(queue):
                 return
-        self.blocks[i], self.positions[i] = block, positions
+        if not np.array_equal(positions, self.positions[i]):
+            self.positions[i] = positions
+            for budget, found in self.together.items():
+                found[i] = ranking.cost.together(budget, positions)
+        self.blocks[i] = block
         self.score[i] = ranking.scores[block].sum()
 
     def _drop(self, queue: _Queue) -> bool:
@@ -194,7 +201,7 @@ class _Offers:
         """The block with the lowest score per saving that is still allowed."""
         ranking = self.ranking
         while np.isfinite(self.score).any():
-            saved = self._savings()
+            saved = ranking.savings(self.positions, self.together)
             key = _per(self.score, saved) if ranking.by_saving else np.where(saved > 0, self.score, np.inf)
             i = int(np.argmin(key))
             if not np.isfinite(key[i]):
@@ -203,9 +210,6 @@ class _Offers:
                 return ranking.queues[i], self.blocks[i], self.positions[i]
             self.refresh(ranking.queues[i])
         return None
-
-    def _savings(self) -> NDArray[np.float64]:
-        return self.positions @ self.ranking._slope(self.ranking.counts)
 
 
 def _per(score: NDArray[np.float64], saved: NDArray[np.float64]) -> NDArray[np.float64]:

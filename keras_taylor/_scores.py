@@ -7,13 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from keras_taylor._graph import ChannelGraph
+from keras_taylor._data import batches
+from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._loss import summed_loss
+from keras_taylor._recording import map_sizes, record, weights
+from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput, NonFiniteScores
+
+DEFAULT_CRITERION = "taylor_gate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,3 +71,88 @@ class Scores:
         console = Console(file=io.StringIO(), width=120, color_system=None)
         console.print(table)
         return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def score(
+    model: Any,
+    data: Any = None,
+    criterion: str | Criterion = DEFAULT_CRITERION,
+    *,
+    loss: Any = None,
+    examples: int | None = None,
+    batch_size: int = 32,
+    class_weight: Mapping[int, float] | None = None,
+    seed: int = 0,
+    verbose: int = 0,
+) -> Scores:
+    """Score every channel of a model.
+
+    The model runs in inference: forward, and backward to activations only. Nothing is left behind on it.
+
+    Args:
+        model: a built Functional or Sequential model; compiled, unless `loss` is given or the criterion needs no data.
+        data: what `fit` takes: arrays `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset`, a `keras.utils.PyDataset`, an
+            iterable of batches. None for criteria that need no data (`"magnitude"`, `"random"`).
+        criterion: a registered name, or a configured criterion such as `kt.criteria.Taylor(spatial="sum")`. `"taylor"` is
+            the paper's Eq. 8.
+        loss: a loss to use instead of the compiled one.
+        examples: look at no more than this many examples.
+        batch_size: for arrays; it changes speed and memory, not the scores.
+        class_weight: as in `fit`.
+        seed: for the random choice of `examples` from arrays, and for criteria that draw random numbers.
+        verbose: 1 shows a progress bar like that of `fit`.
+
+    Returns:
+        One number per channel of `kt.trace(model)`; `print(scores)` is a table.
+
+    Raises:
+        UnsupportedModel: the model cannot be traced.
+        UnknownName: no criterion has this name.
+        BadInput: data without labels, no data, or no loss.
+        NonFiniteScores: a score is NaN or infinite; the layers are named.
+
+    Example:
+        >>> import keras, numpy as np, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, activation="relu"),
+        ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> x, y = np.ones((6, 8, 8, 1), "float32"), np.array([0, 1, 0, 1, 0, 1])
+        >>> kt.score(model, (x, y), criterion="taylor").settings["examples"]
+        6
+    """
+    chosen, graph = criterion_for(criterion), trace(model)
+    state, seen = chosen.init(graph.channels, np.random.default_rng(seed)), 0
+    if "contribution" in chosen.needs:
+        if data is None:
+            raise BadInput(f"data must be given for criterion {chosen.name!r}. Received: None. Pass (x, y) or a data set.")
+        given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed)
+        progress = keras.utils.Progbar(None, unit_name="scored batch", verbose=verbose)
+        for batch in record(model, graph, summed_loss(model, loss), given):
+            state, seen = chosen.update(state, batch), seen + len(batch.contribution)
+            progress.add(1)
+    else:
+        state = chosen.update(state, weights(graph))
+    values = np.asarray(chosen.result(state), float)
+    if chosen.normalize == "l2":
+        values = _l2(graph, values)
+    if chosen.flops:
+        values = values - chosen.flops * _megaflops(graph)
+    return Scores(graph, values, chosen.name, {**chosen.settings(), "examples": seen, "seed": seed})
+
+
+def _l2(graph: ChannelGraph, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide by the l2 norm of each layer group (a group of zeros stays as it is)."""
+    values = values.copy()
+    for group in graph.groups:
+        norm = np.sqrt((values[group.channels] ** 2).sum())
+        values[group.channels] /= norm or 1.0
+    return values
+
+
+def _megaflops(graph: ChannelGraph) -> NDArray[np.float64]:
+    """Millions of FLOPs of each channel's own map: 2 (MACs + positions), as the paper counts a convolution with bias."""
+    macs, _ = graph.cost.by_layer()
+    own = np.zeros(graph.channels)
+    for ids, name in graph.births:
+        np.add.at(own, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
+    return (own + 2.0 * map_sizes(graph)) / 1e6

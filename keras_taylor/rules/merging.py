@@ -78,7 +78,7 @@ class Merge(LayerRule):
             net(lambda x, y: layers.Multiply()([x, y])),
             net(lambda x, y: CustomScaleLayer(0.3)([x, y])),
             net(lambda x, y: keras.ops.maximum(x, 2.0 * y) - y / 3.0),
-            net(lambda x, y: x + np.arange(6, dtype="float32") * y),
+            net(lambda x, y: x + y * np.arange(6, dtype="float32")),
             net(gated),
         ]
 

@@ -145,7 +145,11 @@ class SpatialWindow(_Window):
 
     def examples(self) -> Sequence[Any]:
         return _between(
-            layers.MaxPooling2D, layers.AveragePooling2D, layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D
+            layers.MaxPooling2D,
+            lambda: layers.AveragePooling2D(2),
+            layers.ZeroPadding2D,
+            layers.Cropping2D,
+            layers.UpSampling2D,
         )
 
 

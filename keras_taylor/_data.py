@@ -1,0 +1,109 @@
+"""Batches out of whatever `fit` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_taylor.errors import BadInput
+
+Batch = tuple[Any, Any, Any]
+
+
+def batches(
+    data: Any,
+    *,
+    batch_size: int = 32,
+    examples: int | None = None,
+    class_weight: Mapping[int, float] | None = None,
+    seed: int = 0,
+) -> Iterator[Batch]:
+    """Batches `(x, y, sample_weight)` from data as `fit` takes it.
+
+    Args:
+        data: arrays `(x, y)` or `(x, y, sample_weight)` of equal length, a `tf.data.Dataset`, a `keras.utils.PyDataset`, or
+            another iterable of batches.
+        batch_size: for arrays.
+        examples: stop after this many examples; all by default. From arrays they are drawn at random.
+        class_weight: weight of each class index, as in `fit`.
+        seed: for the draw.
+
+    Raises:
+        BadInput: no labels, no examples, or arrays of different lengths.
+    """
+    left = float("inf") if examples is None else examples
+    if left <= 0:
+        raise BadInput(f"examples must be at least 1. Received: {examples!r}.")
+    count = 0
+    for x, y, weight in _raw(data, batch_size, examples, np.random.default_rng(seed)):
+        if y is None:
+            raise BadInput(
+                "data must have labels. Received: inputs alone. Pass (x, y) arrays, or a data set that yields (x, y)."
+            )
+        size = _length(x)
+        if size > left:
+            x, y, weight = keras.tree.map_structure(lambda a, n=int(left): None if a is None else a[:n], (x, y, weight))
+            size = int(left)
+        if size == 0:
+            continue
+        yield x, y, _weigh(y, weight, class_weight)
+        count, left = count + size, left - size
+        if left <= 0:
+            break
+    if count == 0:
+        raise BadInput("data must have at least one example. Received: an empty data set.")
+
+
+def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Generator) -> Iterator[Batch]:
+    if isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise BadInput("A PyDataset must have a length. Received: one of unknown length. Define __len__.")
+        yield from (keras.utils.unpack_x_y_sample_weight(data[i]) for i in range(data.num_batches))
+    elif isinstance(data, (tuple, list)) or _is_array(data) or isinstance(data, Mapping):
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(data if isinstance(data, (tuple, list)) else (data,))
+        lengths = {len(a) for a in keras.tree.flatten((x, y, weight)) if a is not None}
+        if len(lengths) > 1:
+            raise BadInput(f"Arrays of data must have one length. Received: {sorted(lengths)}.")
+        length = max(lengths, default=0)
+        drawn = np.arange(length)
+        if examples is not None and examples < length:
+            drawn = np.sort(rng.choice(length, examples, replace=False))
+        for start in range(0, len(drawn), batch_size):
+            rows = drawn[start : start + batch_size]
+            yield keras.tree.map_structure(lambda a, r=rows: None if a is None else _rows(a, r), (x, y, weight))
+    elif isinstance(data, (tf.data.Dataset, Iterable)):
+        yield from (keras.utils.unpack_x_y_sample_weight(batch) for batch in data)
+    else:
+        raise BadInput(
+            "data must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset or an iterable of batches. "
+            f"Received: {type(data).__name__}."
+        )
+
+
+def _rows(array: Any, rows: Any) -> Any:
+    return tf.gather(array, rows) if tf.is_tensor(array) else np.asarray(array)[rows]
+
+
+def _is_array(data: Any) -> bool:
+    return hasattr(data, "shape") and hasattr(data, "__getitem__")
+
+
+def _length(x: Any) -> int:
+    return int(keras.tree.flatten(x)[0].shape[0])
+
+
+def _weigh(y: Any, weight: Any, class_weight: Mapping[int, float] | None) -> Any:
+    """Sample weights times the weights of the classes that integer or one-hot labels name."""
+    if class_weight is None:
+        return weight
+    if keras.tree.is_nested(y):
+        raise BadInput("class_weight must go with a single output. Received: labels for several outputs.")
+    labels = np.asarray(y)
+    one_hot = labels.ndim > 1 and labels.shape[-1] > 1
+    classes = labels.argmax(-1) if one_hot else labels.reshape(len(labels), -1)[:, 0]
+    weights = np.array([class_weight.get(int(c), 1.0) for c in classes], "float32")
+    return weights if weight is None else np.asarray(weight) * weights

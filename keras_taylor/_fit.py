@@ -1,0 +1,300 @@
+"""`fit_with_pruning`: alternate scoring, removal and fine-tuning until the budget is met, then fine-tune."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._files import check_writable, write_atomically
+from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._plan import Constraints, PruningPlan, Target, from_mask, to_mask, totals
+from keras_taylor._prune import (
+    SCORING_EXAMPLES,
+    PruningResult,
+    Removal,
+    check_feasible,
+    evaluate,
+    require_target,
+    settings,
+    stage,
+)
+from keras_taylor._rebuild import flat_names, rebuild
+from keras_taylor._report import Report
+from keras_taylor._schedule import Schedule
+from keras_taylor._scores import DEFAULT_CRITERION
+from keras_taylor.criteria import Criterion, criterion_for
+from keras_taylor.errors import BadInput
+
+
+def fit_with_pruning(
+    model: Any,
+    data: Any,
+    y: Any = None,
+    *,
+    target: Target | None = None,
+    epochs: int = 10,
+    schedule: Schedule | None = None,
+    criterion: str | Criterion = DEFAULT_CRITERION,
+    constraints: Constraints | None = None,
+    rank: str = "saving",
+    loss: Any = None,
+    optimizer: Any = None,
+    metrics: Any = None,
+    validation_data: Any = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    callbacks: Sequence[Any] | None = None,
+    class_weight: Mapping[int, float] | None = None,
+    batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    shuffle: bool = True,
+    examples: int | None = SCORING_EXAMPLES,
+    run_dir: str | Path | None = None,
+    seed: int = 0,
+    verbose: Any = "auto",
+) -> PruningResult:
+    """Prune while fine-tuning: score, remove, train; again until the budget is met; then train what is left of `epochs`.
+
+    Each stretch of training between two removals is one `fit`: callbacks see `on_train_begin` and `on_train_end` for each, and
+    the epoch number runs on over the whole run. The optimizer keeps its state: slots are cut along with their weights.
+
+    Args:
+        model: a built, compiled Functional or Sequential model; it is not changed.
+        data: what `fit` takes: arrays (with `y`, or as a tuple `(x, y[, sample_weight])`), a `tf.data.Dataset`, a `PyDataset`.
+        y: labels, when `data` are input arrays.
+        target: the budget, for example `kt.Target(macs=0.5)`.
+        epochs: fine-tuning epochs in all.
+        schedule: the steps to the budget; by default as many steps of one epoch as half of `epochs` allows, at most 5.
+        criterion: a name or a `kt.Criterion`.
+        constraints: what every plan must respect, in terms of the unpruned model.
+        rank: see `kt.plan`.
+        loss: used instead of the compiled one, as are
+        optimizer: and
+        metrics: if given.
+        validation_data: as in `fit`; the report then shows the metrics on it before, after each step, and at the end.
+        validation_steps: as in `fit`.
+        validation_batch_size: as in `fit`.
+        callbacks: as in `fit`.
+        class_weight: as in `fit`; scoring respects it too.
+        batch_size: as in `fit`.
+        steps_per_epoch: as in `fit`.
+        shuffle: as in `fit`.
+        examples: score on at most this many examples in each step (drawn at random from arrays).
+        run_dir: folder to which `model.keras`, `plan.json`, `report.json` and `history.json` are written after each stage.
+        seed: for the sample and for criteria that draw random numbers.
+        verbose: as in `fit`; 0 is silent.
+
+    Returns:
+        `result.model`, `.history`, `.plan` (with respect to `model`), `.report`.
+
+    Raises:
+        KerasTaylorError: see `kt.score`, `kt.plan` and `kt.rebuild`. What can be known before training is checked before it.
+
+    Example:
+        >>> import keras, numpy as np, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu"),
+        ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        >>> x, y = np.random.default_rng(0).random((64, 8, 8, 1)), np.arange(64) % 2
+        >>> result = kt.fit_with_pruning(model, x, y, target=kt.Target(macs=0.5), epochs=2, verbose=0)
+        >>> result.model.layers[1].filters, len(result.history.epoch)
+        (4, 2)
+
+    References:
+        Molchanov et al. 2017, section 2: alternate pruning and fine-tuning.
+    """
+    goal, rules = require_target(target), constraints or Constraints()
+    if epochs < 0:
+        raise BadInput(f"epochs must be at least 0. Received: {epochs!r}.")
+    steps = schedule or Schedule(steps=max(min(5, epochs // 2), 1))
+    if (steps.steps - 1) * steps.epochs_per_step > epochs:
+        raise BadInput(
+            f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs "
+            f"{(steps.steps - 1) * steps.epochs_per_step}."
+        )
+    if type(model).train_step is not keras.Model.train_step:
+        raise BadInput(
+            f"The model must train as keras.Model does. Received: {type(model).__name__}, which has a train_step of its own; "
+            "a rebuilt model is a plain keras.Model. Use kt.prune and your own training loop."
+        )
+    graph = trace(model)
+    check_feasible(graph, goal, rules)
+    folder = _run_dir(run_dir)
+    train = data if y is None else (data, y)
+    removal = Removal(
+        criterion_for(criterion), rank, None, examples, batch_size or 32, class_weight, seed, int(verbose not in (0, "0"))
+    )
+    fitting = {
+        "validation_data": validation_data,
+        "validation_steps": validation_steps,
+        "validation_batch_size": validation_batch_size,
+        "class_weight": class_weight,
+        "batch_size": batch_size,
+        "steps_per_epoch": steps_per_epoch,
+        "shuffle": shuffle,
+        "verbose": verbose,
+    }
+    run = _Run(model, graph, _compiled_copy(model, loss, optimizer, metrics), train, epochs, callbacks, fitting, folder)
+    run.report.settings.update(settings(removal, goal), schedule=str(steps), epochs=epochs)
+    run.note("before")
+    for step in range(1, steps.steps + 1):
+        budget = Target(**steps.budgets(step, totals(graph), goal.absolute(totals(graph))))
+        run.remove(step, steps.steps, removal, budget, rules)
+        run.train(epochs if step == steps.steps else run.epoch + steps.epochs_per_step)
+        run.note("final" if step == steps.steps else f"trained {step}")
+    return PruningResult(run.current, run.plan, run.report, run.history)
+
+
+class _Run:
+    """The state of one run: the current model, what is left of the original's channels, history and report."""
+
+    def __init__(
+        self,
+        model: Any,
+        graph: ChannelGraph,
+        current: Any,
+        data: Any,
+        epochs: int,
+        callbacks: Sequence[Any] | None,
+        fitting: dict[str, Any],
+        folder: Path | None,
+    ) -> None:
+        self.graph = graph
+        self.names = flat_names(graph)
+        self.current = current
+        self.alive = np.ones(graph.channels, bool)
+        self.data = data
+        self.epochs = epochs
+        self.epoch = 0
+        self.callbacks = list(callbacks or [])
+        self.fitting = fitting
+        self.folder = folder
+        self.report = Report()
+        self.history = keras.callbacks.History()
+        self.history.history = {}
+        self.history.epoch = []
+        self.history.set_model(current)
+
+    @property
+    def plan(self) -> PruningPlan:
+        """All that was removed so far, as a plan for the original model."""
+        return from_mask(self.graph, self.alive)
+
+    def note(self, name: str) -> None:
+        """Add a row to the report, and write the run's files."""
+        found = evaluate(
+            self.current,
+            self.fitting["validation_data"],
+            self.fitting["validation_batch_size"] or self.fitting["batch_size"],
+            self.fitting["validation_steps"],
+        )
+        self.report.stages.append(stage(name, self.epoch, trace(self.current), found))
+        if self.folder is not None:
+            write_atomically(self.folder / "model.keras", self.current.save)
+            self.plan.save(self.folder / "plan.json")
+            self.report.save(self.folder / "report.json")
+            text = json.dumps({"epoch": self.history.epoch, **self.history.history}, indent=1)
+            write_atomically(self.folder / "history.json", lambda part: Path(part).write_text(text, encoding="utf-8"))
+
+    def remove(self, step: int, steps: int, removal: Removal, budget: Target, rules: Constraints) -> None:
+        """One removal, in terms of the original's channels."""
+        decided, small = removal.step(self.current, self.data, budget, self._translated(rules))
+        self._forget(trace(self.current), decided)
+        self.current = small
+        self.note(f"pruned {step}")
+        if removal.verbose:
+            macs = f"{decided.after['macs']:,} of {self.plan.before['macs']:,}"
+            print(f"Pruning step {step}/{steps}: {macs} MACs left ({100 * decided.after['macs'] / self.plan.before['macs']:.1f} %)")
+
+    def train(self, until: int) -> None:
+        """Fine-tune up to epoch `until`, or until a callback stops the training."""
+        if until <= self.epoch:
+            return
+        x, y, weight = self.data, None, None
+        if isinstance(x, (tuple, list)):
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(x))
+        arguments = dict(self.fitting)
+        if y is None:
+            arguments.pop("batch_size")
+            arguments.pop("shuffle")
+        history = self.current.fit(
+            x,
+            y,
+            sample_weight=weight,
+            initial_epoch=self.epoch,
+            epochs=self.epochs,
+            callbacks=[*self.callbacks, _StopAfter(until)],
+            **arguments,
+        )
+        self.epoch = until
+        self.history.epoch.extend(history.epoch)
+        for name, values in history.history.items():
+            self.history.history.setdefault(name, []).extend(values)
+        self.history.set_model(self.current)
+
+    def _translated(self, rules: Constraints) -> Constraints:
+        """The constraints with names and fractions in terms of the current, already smaller model."""
+        widths = {name: len(ids) for ids, name in self.graph.births}
+        keep = [self.names[name] for name in rules.kept_layers(list(widths))]
+        bounds = {
+            self.names[name]: tuple(b if isinstance(b, int) else round(b * widths[name]) for b in bound)
+            for name, bound in rules.bounds.items()
+        }
+        return replace(rules, keep=keep, bounds=bounds)  # type: ignore[arg-type]
+
+    def _forget(self, graph: ChannelGraph, decided: PruningPlan) -> None:
+        """Carry the channels that `decided` removes from the current model over to the original's."""
+        left = graph.keep_labels(to_mask(graph, decided))
+        now = {name: left[ids] for ids, name in graph.births}
+        for ids, name in self.graph.births:
+            channels = self.graph.channel[ids]
+            alive = channels[self.alive[channels]]
+            self.alive[alive[~now[self.names[name]]]] = False
+
+
+class _StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends a `fit` before its last epoch, so that "Epoch 3/10" is right in every stretch."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__()
+        self.until = until
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop when the stretch is over."""
+        if epoch + 1 >= self.until:
+            self.model.stop_training = True
+
+
+def _compiled_copy(model: Any, loss: Any, optimizer: Any, metrics: Any) -> Any:
+    """A copy of the model, compiled as the model is but for what is given."""
+    copy = rebuild(model, PruningPlan({}))
+    if loss is None and optimizer is None and metrics is None:
+        if not copy.compiled:
+            raise BadInput(
+                f"The model must be compiled. Received: {model.name!r}, which is not. Call model.compile(optimizer, loss), or "
+                "pass loss=, optimizer= and metrics=."
+            )
+        return copy
+    config = dict(copy._compile_config.config) if copy.compiled else {"optimizer": "rmsprop"}
+    given = {"loss": loss, "optimizer": optimizer, "metrics": metrics}
+    config.update({name: value for name, value in given.items() if value is not None})
+    copy.compile(**config)
+    return copy
+
+
+def _run_dir(run_dir: str | Path | None) -> Path | None:
+    if run_dir is None:
+        return None
+    folder = Path(run_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"run_dir must be a folder that can be made. Received: {str(run_dir)!r} ({error}).") from None
+    check_writable(folder / "report.json")
+    return folder

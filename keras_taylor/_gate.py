@@ -1,0 +1,160 @@
+"""`TaylorGate`, the layer wrapper that records contributions, and `wrap`, the model that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_taylor._flatten import Call, functional
+from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor.errors import BadInput
+
+
+@keras.saving.register_keras_serializable("keras_taylor")
+class TaylorGate(keras.layers.Wrapper):
+    """Wraps a layer that reads channels, and tells how much each of them contributes to a loss.
+
+    The outputs are those of the wrapped layer. While the gate is `recording`, the gradient of a loss with respect to its
+    probe is, for each example and channel, the sum over positions of activation times gradient: dLoss/d(gate), where the gate
+    multiplies the channel where the layer reads it. Nothing is multiplied and no gradient of a weight is needed.
+
+    Args:
+        layer: the layer whose input channels are gated.
+        axis: the axis of its input that the channels run along.
+
+    Input shape: that of `layer`.
+    Output shape: that of `layer`.
+
+    Example:
+        >>> import keras, tensorflow as tf, keras_taylor as kt
+        >>> dense = keras.layers.Dense(1, kernel_initializer="ones")
+        >>> gate = kt.TaylorGate(dense)
+        >>> x = tf.constant([[1.0, 2.0], [3.0, 4.0]])
+        >>> with tf.GradientTape() as tape, gate.recording(batch=2, channels=2) as probe:
+        ...     tape.watch(probe)
+        ...     loss = tf.reduce_sum(gate(x) ** 2)
+        >>> tape.gradient(loss, probe).numpy().tolist()
+        [[6.0, 12.0], [42.0, 56.0]]
+
+    References:
+        Molchanov et al. 2017, Eq. 7 and 8; the gate of Eq. 1.
+    """
+
+    def __init__(self, layer: Any, axis: int = -1, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", layer.dtype_policy)
+        super().__init__(layer, **kwargs)
+        self.axis = axis
+        self._probe: Any = None
+
+    @property
+    def recorded_layer(self) -> Any:
+        """The wrapped layer: what tracing sees in the place of the gate."""
+        return self.layer
+
+    @contextmanager
+    def recording(self, batch: Any, channels: int) -> Iterator[Any]:
+        """Record while the context is open.
+
+        Args:
+            batch: number of examples, an int or a scalar tensor.
+            channels: length of the gated axis.
+
+        Yields:
+            The probe, a tensor of zeros of shape `(batch, channels)`: watch it with a tape, then differentiate a loss (a
+            sum over the examples, not a mean) with respect to it.
+        """
+        self._probe = tf.zeros((batch, channels), tf.float32)
+        try:
+            yield self._probe
+        finally:
+            self._probe = None
+
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The wrapped layer's outputs."""
+        if self._probe is not None:
+            inputs = _record(inputs, self._probe, self.axis)
+        return self.layer(inputs, *args, **kwargs)
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The wrapped layer's."""
+        return self.layer.compute_output_spec(inputs, *args, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """The wrapped layer and the axis."""
+        return {**super().get_config(), "axis": self.axis}
+
+
+def _record(inputs: Any, probe: Any, axis: int) -> Any:
+    """The identity; its gradient with respect to `probe` is the contribution of each example and channel."""
+
+    @tf.custom_gradient
+    def identity(x: Any, probe: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            rank = len(x.shape)
+            summed = [a for a in range(1, rank) if a != axis % rank]
+            contribution = tf.reduce_sum(tf.cast(x, probe.dtype) * tf.cast(upstream, probe.dtype), summed)
+            # Where positions were folded into the batch axis, an example owns several rows.
+            rows = tf.reshape(contribution, (tf.shape(probe)[0], -1, probe.shape[1]))
+            return upstream, tf.reduce_sum(rows, 1)
+
+        return tf.identity(x), gradient
+
+    return identity(inputs, probe)
+
+
+def make_gates(graph: ChannelGraph) -> dict[int, TaylorGate]:
+    """A gate for every layer whose kernel reads channels, by id of the layer."""
+    return {
+        id(step.call.operation): TaylorGate(
+            step.call.operation, axis=step.inputs[0].axis, name=f"gate_{step.call.operation.name}"
+        )
+        for step in graph.steps
+        if step.consumes
+    }
+
+
+def wrap(model: Any) -> Any:
+    """The model with a `TaylorGate` around every layer that reads channels.
+
+    The wrapped model computes what `model` computes, with the same layers: training one trains the other. It is a Keras model
+    like any other, and every function of this package takes it in the place of `model`.
+
+    Args:
+        model: a built Functional or Sequential model.
+
+    Returns:
+        A functional `keras.Model`; its gates are the layers that are `kt.TaylorGate`.
+
+    Raises:
+        UnsupportedModel: the model cannot be traced.
+        BadInput: two nested models use one layer name, so that they cannot stand in one flat model.
+
+    Example:
+        >>> import keras, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
+        >>> [type(layer).__name__ for layer in kt.wrap(model).layers]
+        ['InputLayer', 'TaylorGate', 'TaylorGate']
+    """
+    graph, source = trace(model), functional(model)
+    gates = make_gates(graph)
+    names = [name for name, _ in {step.call.operation.name: 0 for step in graph.steps}.items()]
+    if len(names) < len({id(step.call.operation) for step in graph.steps}):
+        raise BadInput(
+            f"Layer names of nested models must be unique to wrap {model.name!r}. Received: a name that is used twice. "
+            "Rename the layers of one nested model; kt.score and kt.prune need no wrapping."
+        )
+
+    def call(step: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return gates.get(id(step.operation), step.operation)(*args, **kwargs)
+
+    inputs: Sequence[Any] = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in source.inputs]
+    outputs = graph.program.run(inputs, call)
+    return keras.Model(
+        keras.tree.pack_sequence_as(source._inputs_struct, inputs),
+        keras.tree.pack_sequence_as(source._outputs_struct, outputs),
+        name=f"wrapped_{model.name}",
+    )

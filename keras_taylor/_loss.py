@@ -1,0 +1,60 @@
+"""The compiled loss of a model as a sum over examples, without touching the model's own loss and metric state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.src.trainers.compile_utils import CompileLoss
+
+from keras_taylor.errors import BadInput
+
+Objective = Callable[[Any, Any, Any, Any], Any]
+
+
+def summed_loss(model: Any, loss: Any = None) -> Objective:
+    """`objective(x, y, y_pred, sample_weight)`: the loss, summed over the examples of a batch.
+
+    Gradients with respect to one example are then its own, whatever the batch size. Sums over the activities of layers
+    (`add_loss`, activity regularisers) are left out.
+
+    Args:
+        model: its compiled loss is used, or its `compute_loss` if that is overridden.
+        loss: a loss (name, function, `keras.losses.Loss`, or a structure of them) to use instead.
+
+    Raises:
+        BadInput: the model is not compiled with a loss and none is given.
+    """
+    if loss is None and type(model).compute_loss is not keras.Model.compute_loss:
+        return _overridden(model)
+    weights = None
+    if loss is None:
+        compiled = getattr(model, "_compile_loss", None)
+        if compiled is None:
+            raise BadInput(
+                f"The model must have a loss. Received: {model.name!r}, which is not compiled with one. "
+                "Call model.compile(loss=...), or pass loss=."
+            )
+        loss, weights = compiled._user_loss, compiled._user_loss_weights
+    fresh = CompileLoss(loss, weights, output_names=getattr(model, "output_names", None))
+
+    def objective(x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        value = fresh(y, y_pred, sample_weight)
+        sums = {one.loss.reduction for one in fresh._flat_losses} == {"sum"}
+        return value if sums else value * _batch(y_pred, value.dtype)
+
+    return objective
+
+
+def _overridden(model: Any) -> Objective:
+    def objective(x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        value = model.compute_loss(x, y, y_pred, sample_weight, training=False)
+        return value * _batch(y_pred, value.dtype)
+
+    return objective
+
+
+def _batch(y_pred: Any, dtype: Any) -> Any:
+    return tf.cast(tf.shape(keras.tree.flatten(y_pred)[0])[0], dtype)

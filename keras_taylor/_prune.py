@@ -1,0 +1,185 @@
+"""One removal: score, plan, rebuild, verify. `kt.prune` is one of them, `kt.fit_with_pruning` a loop around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._plan import Constraints, PruningPlan, Target, plan, totals
+from keras_taylor._rebuild import rebuild
+from keras_taylor._report import Report, Stage
+from keras_taylor._scores import DEFAULT_CRITERION, Scores, score
+from keras_taylor._verify import verify
+from keras_taylor.criteria import Criterion, criterion_for
+from keras_taylor.errors import BadInput, KerasTaylorError
+
+SCORING_EXAMPLES = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class PruningResult:
+    """What `kt.prune` and `kt.fit_with_pruning` return.
+
+    Attributes:
+        model: the pruned model, a plain `keras.Model`.
+        plan: what was removed from the model that was passed in, over all steps.
+        report: sizes and metrics before, after each step, and at the end.
+        history: as from `fit`, over all fine-tuning epochs; empty for `kt.prune`.
+    """
+
+    model: Any
+    plan: PruningPlan
+    report: Report
+    history: Any
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How channels are chosen: the options that `prune` and `fit_with_pruning` share."""
+
+    criterion: Criterion
+    rank: str = "saving"
+    loss: Any = None
+    examples: int | None = SCORING_EXAMPLES
+    batch_size: int = 32
+    class_weight: Mapping[int, float] | None = None
+    seed: int = 0
+    verbose: int = 0
+
+    def scores(self, model: Any, data: Any) -> Scores:
+        """Score the model's channels with these options."""
+        return score(
+            model,
+            data,
+            self.criterion,
+            loss=self.loss,
+            examples=self.examples,
+            batch_size=self.batch_size,
+            class_weight=self.class_weight,
+            seed=self.seed,
+            verbose=self.verbose,
+        )
+
+    def step(self, model: Any, data: Any, target: Target, constraints: Constraints) -> tuple[PruningPlan, Any]:
+        """One removal; the rebuilt model is verified against the masked one before it is returned."""
+        decided = plan(self.scores(model, data), target, constraints, rank=self.rank)
+        small = rebuild(model, decided)
+        check = verify(model, decided, small, tolerance=_tolerance(model))
+        if not check.ok:
+            raise KerasTaylorError(
+                f"The rebuilt model must compute what the masked one computes. Received: {check}. This is a fault of a layer "
+                "rule: please report it with print(kt.trace(model)), and keep the layers concerned meanwhile "
+                "(Constraints(keep=...))."
+            )
+        return decided, small
+
+
+def prune(
+    model: Any,
+    data: Any = None,
+    target: Target | None = None,
+    *,
+    criterion: str | Criterion = DEFAULT_CRITERION,
+    constraints: Constraints | None = None,
+    rank: str = "saving",
+    loss: Any = None,
+    validation_data: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    examples: int | None = SCORING_EXAMPLES,
+    batch_size: int = 32,
+    seed: int = 0,
+    verbose: int = 0,
+) -> PruningResult:
+    """Make a model smaller in one shot, without training: score, plan, rebuild, verify.
+
+    Args:
+        model: a built Functional or Sequential model; it is not changed.
+        data: what `fit` takes, with labels; None for criteria that need no data.
+        target: the budget, for example `kt.Target(macs=0.5)`.
+        criterion: a name or a `kt.Criterion`.
+        constraints: what the plan must respect.
+        rank: see `kt.plan`.
+        loss: a loss to use instead of the compiled one.
+        validation_data: what `evaluate` takes; the report then shows the compiled metrics before and after.
+        class_weight: as in `fit`.
+        examples: score on at most this many examples (drawn at random from arrays).
+        batch_size: for arrays.
+        seed: for the sample and for criteria that draw random numbers.
+        verbose: 0 is silent, 1 shows a progress bar.
+
+    Returns:
+        `result.model`, `.plan`, `.report`.
+
+    Raises:
+        KerasTaylorError: see `kt.score`, `kt.plan` and `kt.rebuild`; nothing is changed then.
+
+    Example:
+        >>> import keras, numpy as np, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu"),
+        ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> result = kt.prune(model, target=kt.Target(macs=0.5), criterion="magnitude")
+        >>> result.model.layers[1].filters
+        4
+    """
+    goal = require_target(target)
+    graph = trace(model)
+    check_feasible(graph, goal, constraints or Constraints())
+    removal = Removal(criterion_for(criterion), rank, loss, examples, batch_size, class_weight, seed, verbose)
+    decided, small = removal.step(model, data, goal, constraints or Constraints())
+    report = Report(settings(removal, goal))
+    report.stages.append(stage("before", 0, graph, evaluate(model, validation_data, batch_size)))
+    report.stages.append(stage("final", 0, trace(small), evaluate(small, validation_data, batch_size)))
+    return PruningResult(small, decided, report, keras.callbacks.History())
+
+
+def require_target(target: Target | None) -> Target:
+    """The target; a missing one, or a bare number, is an error that says what to write."""
+    if not isinstance(target, Target):
+        raise BadInput(f"target must be a kt.Target. Received: {target!r}. Write target=kt.Target(macs=0.5).")
+    return target
+
+
+def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
+    """Raise `InfeasibleTarget` or `UnknownName` before any data is read."""
+    plan(Scores(graph, np.zeros(graph.channels)), target, constraints)
+
+
+def settings(removal: Removal, target: Target) -> dict[str, object]:
+    """The set-up of a run, for its report."""
+    return {
+        "criterion": removal.criterion.name,
+        **removal.criterion.settings(),
+        "rank": removal.rank,
+        "target": str(target),
+        "examples": removal.examples,
+        "seed": removal.seed,
+    }
+
+
+def stage(name: str, epochs: int, graph: ChannelGraph, metrics: Mapping[str, float]) -> Stage:
+    """A report row for a model of this graph."""
+    sizes = totals(graph)
+    return Stage(name, epochs, sizes["macs"], sizes["params"], sizes["channels"], dict(metrics))
+
+
+def evaluate(model: Any, data: Any, batch_size: int | None, steps: int | None = None) -> dict[str, float]:
+    """The compiled loss and metrics on `data`; nothing without data."""
+    if data is None:
+        return {}
+    if not model.compiled:
+        raise BadInput(f"validation_data needs a compiled model. Received: {model.name!r}. Call model.compile(...) first.")
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, (tuple, list)) else (data, None, None)
+    arrays = {} if y is None else {"y": y, "sample_weight": weight, "batch_size": batch_size}
+    found = model.evaluate(x, **arrays, steps=steps, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _tolerance(model: Any) -> float:
+    """How equal rebuilt and masked outputs can be in the coarsest precision that the model computes in."""
+    coarse = {"float16": 2e-2, "bfloat16": 1e-1}
+    return max((coarse.get(layer.compute_dtype, 1e-4) for layer in model._flatten_layers()), default=1e-4)

@@ -1,0 +1,1 @@
+"""Precision: what the numbers of an exported model are stored and computed in."""

@@ -1,0 +1,62 @@
+"""How a budget is approached: how many removals, and how much each of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keras_taylor.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps from the unpruned model to the budget.
+
+    Args:
+        steps: number of removals.
+        epochs_per_step: epochs of fine-tuning after each removal but the last; what is left of `epochs` follows the last.
+        power: step `i` of `n` has removed `1 - (1 - i/n)**power` of what has to go: 1 removes evenly, 3 removes much at first
+            and little at the end.
+
+    Raises:
+        BadInput: a number that is out of range.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> [round(kt.Schedule.cubic(steps=3).progress(i), 3) for i in (1, 2, 3)]
+        [0.704, 0.963, 1.0]
+    """
+
+    steps: int
+    epochs_per_step: int = 1
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("epochs_per_step", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise BadInput(f"Schedule({name}=) must be a whole number of at least {least}. Received: {value!r}.")
+        if not self.power > 0:
+            raise BadInput(f"Schedule(power=) must be positive. Received: {self.power!r}.")
+
+    @classmethod
+    def linear(cls, steps: int, epochs_per_step: int = 1) -> Schedule:
+        """Remove the same amount in every step."""
+        return cls(steps, epochs_per_step)
+
+    @classmethod
+    def cubic(cls, steps: int, epochs_per_step: int = 1) -> Schedule:
+        """Remove much at first, while the model is large, and little at the end (Zhu and Gupta 2017, Eq. 1)."""
+        return cls(steps, epochs_per_step, power=3.0)
+
+    def progress(self, step: int) -> float:
+        """The share of the removal that is done after `step` (1 is the first)."""
+        return 1.0 - (1.0 - step / self.steps) ** self.power
+
+    def budgets(self, step: int, full: Mapping[str, int], goal: Mapping[str, float]) -> dict[str, int]:
+        """The absolute budgets of `step`, between the unpruned totals and the goal (never below the goal)."""
+        part = self.progress(step)
+        return {
+            name: int(goal[name]) if step == self.steps else max(int(full[name] - part * (full[name] - goal[name])), 1)
+            for name in goal
+        }

@@ -1,0 +1,156 @@
+"""Contract tests, for the rules and criteria of this package and for yours."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._graph import trace
+from keras_taylor._plan import PruningPlan, Target, from_mask, plan, to_mask
+from keras_taylor._rebuild import rebuild
+from keras_taylor._scores import Scores
+from keras_taylor._verify import example_inputs, relative_error, run, silenced
+from keras_taylor.criteria import Criterion, Filters, Record, criterion_for
+from keras_taylor.errors import BadInput, InfeasibleTarget
+from keras_taylor.rules import registered
+
+
+def check_rule(operation: type, *, seeds: int = 3, tolerance: float = 1e-4) -> None:
+    """Check the rule of an operation class on the rule's own examples.
+
+    For random plans, the rebuilt model must equal the masked one, have the predicted cost, save and load, and a wrong mask must
+    be noticed.
+
+    Args:
+        operation: the registered layer or operation class.
+        seeds: number of random plans per example.
+        tolerance: largest relative error that counts as equal.
+
+    Raises:
+        BadInput: the class has no rule, or the rule has no examples, or no example contains the class.
+        AssertionError: the rule is wrong; says how.
+
+    Example:
+        >>> import keras, keras_taylor as kt
+        >>> kt.testing.check_rule(keras.layers.Conv2D, seeds=1)
+    """
+    rule = registered().get(operation)
+    if rule is None:
+        raise BadInput(f"{operation.__name__} must have a rule. Received: a class that is not registered with register_rule.")
+    models = list(rule.examples())
+    served = {kind for kind, found in registered().items() if found is rule}
+    used = {type(step.call.operation) for model in models for step in trace(model).steps}
+    if not used & served:
+        raise BadInput(f"examples() of {type(rule).__name__} must contain a {operation.__name__}. Received: {len(models)} models.")
+    for model in models:
+        randomize(model, seed=0)
+        for seed in range(seeds):
+            assert_rebuilt_equals_masked(model, random_plan(model, seed), tolerance=tolerance)
+
+
+def randomize(model: Any, seed: int = 0) -> None:
+    """Give every weight a random value that is far from zero and keeps activations in range: nothing hides behind a zero."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if "variance" in weight.path.rsplit("/", 1)[-1] or "gamma" in weight.path.rsplit("/", 1)[-1]:
+            value = rng.uniform(0.5, 1.5, shape)
+        elif len(shape) > 1:
+            value = rng.normal(size=shape) / np.sqrt(max(np.prod(shape[:-1]), 1))
+        else:
+            value = rng.uniform(0.05, 0.3, shape) * rng.choice([-1.0, 1.0], shape)
+        weight.assign(value.astype(weight.dtype))
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
+def random_plan(model: Any, seed: int, macs: float = 0.6) -> PruningPlan:
+    """A plan from random scores, at about `macs` of the multiply-accumulates, or as near as locks allow."""
+    graph = trace(model)
+    scores = Scores(graph, np.random.default_rng(seed).random(graph.channels))
+    for fraction in (macs, *np.linspace(macs, 1.0, 5)[1:].tolist()):
+        try:
+            return plan(scores, Target(macs=fraction))
+        except InfeasibleTarget:
+            continue
+    return from_mask(graph, np.ones(graph.channels, bool))
+
+
+def assert_rebuilt_equals_masked(model: Any, plan: PruningPlan, *, tolerance: float = 1e-4) -> None:
+    """Rebuild, compare with the masked original, save, load, compare again; then check that a wrong mask is noticed.
+
+    Raises:
+        AssertionError: one of these fails.
+    """
+    graph = trace(model)
+    keep = graph.keep_labels(to_mask(graph, plan))
+    small = rebuild(model, plan)
+    inputs = example_inputs(graph.program, seed=0)
+    expected = silenced(graph, keep, inputs)
+    error = relative_error(expected, run(small, inputs))
+    assert error <= tolerance, f"rebuilt and masked differ by {error:.1e} (tolerance {tolerance:.0e}) for {dict(plan.kept)}"
+    cost = trace(small)
+    if plan.after:
+        found = {"macs": cost.macs, "params": cost.params}
+        assert found == {k: plan.after[k] for k in found}, f"cost {found} is not what the plan says: {dict(plan.after)}"
+    assert cost.params == small.count_params(), f"{cost.params} parameters predicted, {small.count_params()} there"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.keras"
+        small.save(path)
+        loaded = keras.models.load_model(path, compile=False)
+    again = relative_error(run(small, inputs), run(loaded, inputs))
+    assert again <= 1e-6, f"the loaded model differs from the saved one by {again:.1e}"
+
+
+def shifted(graph: Any, keep: Any) -> Any:
+    """A wrong mask: in every layer group the kept channels moved by one. The oracle must notice it."""
+    wrong = keep.copy()
+    for group in graph.groups:
+        wrong[group.channels] = np.roll(keep[group.channels], 1)
+    return wrong
+
+
+def check_criterion(criterion: str | Criterion, *, channels: int = 5, seed: int = 0) -> None:
+    """Check that a criterion keeps its contract on random statistics.
+
+    Scores must be finite, one per channel; splitting the data into other batches must not change them; `update` must not
+    change the record.
+
+    Args:
+        criterion: a registered name, or an instance.
+        channels: number of channels of the made-up record.
+        seed: for the statistics.
+
+    Raises:
+        AssertionError: the contract is broken; says how.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> kt.testing.check_criterion("taylor")
+    """
+    chosen = criterion_for(criterion)
+    rng = np.random.default_rng(seed)
+    contribution = rng.normal(size=(12, channels))
+    positions = rng.integers(1, 50, channels).astype(float)
+    filters = (Filters(rng.normal(size=(9, channels)), np.arange(channels)),)
+
+    def scored(*sizes: int) -> Any:
+        state, start = chosen.init(channels, np.random.default_rng(seed)), 0
+        for size in sizes:
+            state = chosen.update(state, Record(channels, positions, contribution[start : start + size], filters))
+            start += size
+        return np.asarray(chosen.result(state))
+
+    before = contribution.copy()
+    whole = scored(12)
+    assert whole.shape == (channels,), f"scores of {chosen.name!r} have shape {whole.shape}, expected ({channels},)"
+    assert np.isfinite(whole).all(), f"scores of {chosen.name!r} are not finite: {whole}"
+    assert np.array_equal(contribution, before), f"{chosen.name!r} changed the record"
+    if "contribution" in chosen.needs:
+        split = scored(5, 4, 3)
+        assert np.allclose(whole, split, rtol=1e-6), f"{chosen.name!r} depends on the batches: {whole} and {split}"
