@@ -2,7 +2,7 @@
 
 Every weight is a product of lengths: constant ones, and those of at most two axes that follow labels. So a cost is a sum of
 terms `coefficient * n[first] * n[second]` over the numbers `n` of kept positions per axis, and what the removal of a channel
-saves is a matrix product (`Cost.savings`): ranking 100,000 channels takes seconds.
+saves is a matrix product (`Cost.slope`): ranking 100,000 channels takes seconds.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class Terms:
 
     def slope(self, counts: Counts) -> NDArray[np.float64]:
         """Derivative of the sum with respect to each axis."""
-        slope = np.bincount(self.first, self.coefficient * counts[self.second], len(counts))
-        return slope + np.bincount(self.second, self.coefficient * counts[self.first], len(counts))
+        slope = np.zeros(len(counts))
+        slope += np.bincount(self.first, self.coefficient * counts[self.second], len(counts))
+        slope += np.bincount(self.second, self.coefficient * counts[self.first], len(counts))
+        return slope
 
 
 class Cost:

@@ -58,12 +58,27 @@ def batches(
         raise BadInput("data must have at least one example. Received: an empty data set.")
 
 
+def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | None:
+    """How many batches `batches` will give, or None where only reading tells."""
+    if examples is not None and not _arrays(data):
+        return None
+    if isinstance(data, tf.data.Dataset):
+        cardinality = int(data.cardinality())
+        return cardinality if cardinality >= 0 else None
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches
+    if _arrays(data):
+        length = _length(data)
+        return -(-min(length, examples or length) // batch_size)
+    return None
+
+
 def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Generator) -> Iterator[Batch]:
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise BadInput("A PyDataset must have a length. Received: one of unknown length. Define __len__.")
         yield from (keras.utils.unpack_x_y_sample_weight(data[i]) for i in range(data.num_batches))
-    elif isinstance(data, (tuple, list)) or _is_array(data) or isinstance(data, Mapping):
+    elif _arrays(data):
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data if isinstance(data, (tuple, list)) else (data,))
         lengths = {len(a) for a in keras.tree.flatten((x, y, weight)) if a is not None}
         if len(lengths) > 1:
@@ -88,12 +103,12 @@ def _rows(array: Any, rows: Any) -> Any:
     return tf.gather(array, rows) if tf.is_tensor(array) else np.asarray(array)[rows]
 
 
-def _is_array(data: Any) -> bool:
-    return hasattr(data, "shape") and hasattr(data, "__getitem__")
+def _arrays(data: Any) -> bool:
+    return isinstance(data, (tuple, list, Mapping)) or (hasattr(data, "shape") and hasattr(data, "__getitem__"))
 
 
 def _length(x: Any) -> int:
-    return int(keras.tree.flatten(x)[0].shape[0])
+    return len(keras.tree.flatten(x)[0])
 
 
 def _weigh(y: Any, weight: Any, class_weight: Mapping[int, float] | None) -> Any:

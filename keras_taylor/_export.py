@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_taylor._files import check_writable, write_atomically
 from keras_taylor._flatten import flatten, functional
@@ -77,11 +78,12 @@ def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = No
             )
     content = _convert(model, quantizer)
     inputs = example_inputs(program, seed, batch=1)
-    error = relative_error(run(model, inputs), LiteModel(content)(inputs))
+    error = relative_error(run(model, inputs), LiteModel(content, [x.name for x in functional(model).inputs])(inputs))
     if not error <= _TOLERANCE[type(quantizer)]:
         raise ExportMismatch(
             f"The exported file must compute what {model.name!r} computes. Received: a relative error of {error:.1e} on random "
-            f"inputs (tolerance {_TOLERANCE[type(quantizer)]:.0e}). Check the model for operations that LiteRT lacks, or for NaN."
+            f"inputs (tolerance {_TOLERANCE[type(quantizer)]:.0e}). "
+            "Check the model for operations that LiteRT lacks, or for NaN."
         )
     write_atomically(path, lambda part: Path(part).write_bytes(content))
     return Export(path, len(content), error)
@@ -97,7 +99,9 @@ def _convert(model: Any, quantizer: Quantizer | None) -> bytes:
             keras.tree.flatten(model(keras.tree.pack_sequence_as(source._inputs_struct, list(inputs)), training=False))
         )
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], model)
+    # Frozen here: the converter alone reads the variables of Keras 3 layers as uninitialised.
+    frozen = convert_variables_to_constants_v2(serve.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
     if isinstance(quantizer, Float16):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -105,36 +109,40 @@ def _convert(model: Any, quantizer: Quantizer | None) -> bytes:
 
 
 class LiteModel:
-    """A `.tflite` model in LiteRT, called with flat lists of arrays in the order of the Keras model's inputs and outputs.
+    """A `.tflite` file in LiteRT, called like a function.
 
     Args:
         model: the bytes of the file, or its path.
+        inputs: names of the model's inputs in the order in which arrays are passed; needed with several inputs.
         threads: of the interpreter.
+
+    Raises:
+        BadInput: several inputs and no order, or names that the file does not have.
+
+    Example:
+        >>> import keras, numpy as np, tempfile, pathlib, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> file = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite")
+        >>> kt.LiteModel(file.path)([np.ones((5, 4))])[0].shape
+        (5, 3)
     """
 
-    def __init__(self, model: bytes | str | Path, threads: int = 1) -> None:
+    def __init__(self, model: bytes | str | Path, inputs: Sequence[str] | None = None, threads: int = 1) -> None:
         source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
         self._interpreter = Interpreter(num_threads=threads, **source)
-        self._runner = None
-        self._inputs = self._interpreter.get_input_details()
-        self._outputs = self._interpreter.get_output_details()
         self._interpreter.allocate_tensors()
+        runner = self._interpreter.get_signature_runner()
+        self._inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        self._outputs = [outputs[name]["index"] for name in sorted(outputs, key=lambda name: int(name.rsplit("_", 1)[-1]))]
+        self._order = list(inputs) if inputs is not None else list(self._inputs)
+        if set(self._order) != set(self._inputs) or (inputs is None and len(self._inputs) > 1):
+            raise BadInput(f"inputs must name the file's inputs in order. Received: {inputs!r}; it has {list(self._inputs)}.")
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """The outputs for a batch of any size."""
+        """The outputs, in the Keras model's order, for arrays of any batch size."""
         self._feed(inputs)
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(one["index"]).copy() for one in self._outputs]
-
-    def _feed(self, inputs: Sequence[Any]) -> None:
-        arrays = [np.asarray(x) for x in inputs]
-        for details, array in zip(self._inputs, arrays, strict=True):
-            if tuple(details["shape"]) != array.shape:
-                self._interpreter.resize_tensor_input(details["index"], array.shape)
-        self._interpreter.allocate_tensors()
-        self._inputs = self._interpreter.get_input_details()
-        for details, array in zip(self._inputs, arrays, strict=True):
-            self._interpreter.set_tensor(details["index"], array.astype(details["dtype"]))
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def latency_ms(self, inputs: Sequence[Any], runs: int = 50, warm_up: int = 5) -> float:
         """Median time of one invocation in milliseconds, after warm-up."""
@@ -146,3 +154,11 @@ class LiteModel:
             if i >= warm_up:
                 times.append(time.perf_counter() - start)
         return 1000.0 * statistics.median(times)
+
+    def _feed(self, inputs: Sequence[Any]) -> None:
+        arrays = [(self._inputs[name], np.asarray(x)) for name, x in zip(self._order, inputs, strict=True)]
+        for details, array in arrays:
+            self._interpreter.resize_tensor_input(details["index"], array.shape)
+        self._interpreter.allocate_tensors()
+        for details, array in arrays:
+            self._interpreter.set_tensor(details["index"], array.astype(details["dtype"]))

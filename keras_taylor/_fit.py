@@ -128,7 +128,14 @@ def fit_with_pruning(
     folder = _run_dir(run_dir)
     train = data if y is None else (data, y)
     removal = Removal(
-        criterion_for(criterion), rank, None, examples, batch_size or 32, class_weight, seed, int(verbose not in (0, "0"))
+        criterion_for(criterion),
+        rank,
+        None,
+        examples,
+        batch_size or 32,
+        class_weight,
+        seed,
+        1 if verbose == "auto" else verbose,
     )
     fitting = {
         "validation_data": validation_data,
@@ -209,8 +216,8 @@ class _Run:
         self.current = small
         self.note(f"pruned {step}")
         if removal.verbose:
-            macs = f"{decided.after['macs']:,} of {self.plan.before['macs']:,}"
-            print(f"Pruning step {step}/{steps}: {macs} MACs left ({100 * decided.after['macs'] / self.plan.before['macs']:.1f} %)")
+            left, full = decided.after["macs"], self.plan.before["macs"]
+            print(f"Pruning step {step}/{steps}: {left:,} of {full:,} MACs left ({100 * left / full:.1f} %)")
 
     def train(self, until: int) -> None:
         """Fine-tune up to epoch `until`, or until a callback stops the training."""
@@ -252,13 +259,13 @@ class _Run:
         """Carry the channels that `decided` removes from the current model over to the original's."""
         left = graph.keep_labels(to_mask(graph, decided))
         now = {name: left[ids] for ids, name in graph.births}
+        before = self.alive.copy()
         for ids, name in self.graph.births:
             channels = self.graph.channel[ids]
-            alive = channels[self.alive[channels]]
-            self.alive[alive[~now[self.names[name]]]] = False
+            self.alive[channels[before[channels]][~now[self.names[name]]]] = False
 
 
-class _StopAfter(keras.callbacks.Callback):  # type: ignore[misc]
+class _StopAfter(keras.callbacks.Callback):
     """Ends a `fit` before its last epoch, so that "Epoch 3/10" is right in every stretch."""
 
     def __init__(self, until: int) -> None:

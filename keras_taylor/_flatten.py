@@ -99,7 +99,7 @@ def infer(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return operation(*args, **kwargs)
 
 
-def functional(model: Any) -> Any | None:
+def functional(model: Any) -> Any:
     """The functional graph of `model` (its own, or that of a built Sequential), or None when it has none."""
     if isinstance(model, keras.Sequential):
         return model._functional if type(model).call is keras.Sequential.call else None

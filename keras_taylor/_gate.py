@@ -113,7 +113,7 @@ def make_gates(graph: ChannelGraph) -> dict[int, TaylorGate]:
             step.call.operation, axis=step.inputs[0].axis, name=f"gate_{step.call.operation.name}"
         )
         for step in graph.steps
-        if step.consumes
+        if step.consumes and step.inputs[0].axis is not None
     }
 
 

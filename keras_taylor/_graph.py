@@ -91,8 +91,7 @@ class ChannelGraph:
     def fingerprint(self) -> str:
         """Hash of names, operations and shapes: two models with the same one take the same plans."""
         facts = [
-            (step.call.name, type(step.call.operation).__name__, [t.shape for t in step.call.outputs])
-            for step in self.steps
+            (step.call.name, type(step.call.operation).__name__, [t.shape for t in step.call.outputs]) for step in self.steps
         ]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 

@@ -96,9 +96,7 @@ class Constraints:
             raise BadInput(f"Constraints(keep=) must be a list of names or a predicate. Received: {self.keep!r}.")
         for layer, bound in self.bounds.items():
             if not isinstance(bound, (tuple, list)) or len(bound) != 2 or not 0 <= bound[0] <= bound[1] or bound[1] <= 0:
-                raise BadInput(
-                    f"Constraints(bounds=) must map a layer to (at least, at most). Received: {layer!r}: {bound!r}."
-                )
+                raise BadInput(f"Constraints(bounds=) must map a layer to (at least, at most). Received: {layer!r}: {bound!r}.")
 
     def kept_layers(self, names: Sequence[str]) -> list[str]:
         """The layers among `names` that `keep` names; an unknown name is an error with the nearest match."""
@@ -176,9 +174,7 @@ class PruningPlan:
         return str(console.file.getvalue())  # type: ignore[attr-defined]
 
 
-def plan(
-    scores: Scores, target: Target, constraints: Constraints | None = None, *, rank: str = "saving"
-) -> PruningPlan:
+def plan(scores: Scores, target: Target, constraints: Constraints | None = None, *, rank: str = "saving") -> PruningPlan:
     """Decide which channels stay: remove the least important ones until the budget is met.
 
     The budget is hard, and the result is as close under it as one channel (one rounding block) allows.
@@ -304,7 +300,7 @@ def _infeasible(graph: ChannelGraph, target: Target, ranking: Ranking) -> Infeas
     full = totals(graph)
     reached = totals(graph, ranking.keep)
     missed = [
-        f"{name}: asked {wanted:,.0f}, smallest reachable {reached[name]:,} ({reached[name] / full[name]:.3f} of {full[name]:,})"
+        f"{name}: asked {wanted:,.0f}, smallest reachable {reached[name]:,} ({reached[name] / full[name]:.3f} of all)"
         for name, wanted in target.absolute(full).items()
         if reached[name] > wanted
     ]

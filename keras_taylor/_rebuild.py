@@ -17,7 +17,6 @@ from keras_taylor._plan import PruningPlan, to_mask
 from keras_taylor.rules import Keep, Step
 
 
-
 def rebuild(model: Any, plan: PruningPlan) -> Any:
     """A new model without the channels that the plan removes.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from keras_taylor._data import batches
+from keras_taylor._data import batches, count_batches
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._loss import summed_loss
 from keras_taylor._recording import map_sizes, record, weights
@@ -100,7 +100,7 @@ def score(
         batch_size: for arrays; it changes speed and memory, not the scores.
         class_weight: as in `fit`.
         seed: for the random choice of `examples` from arrays, and for criteria that draw random numbers.
-        verbose: 1 shows a progress bar like that of `fit`.
+        verbose: 1 shows a progress bar like that of `fit`; 0 and 2 do not.
 
     Returns:
         One number per channel of `kt.trace(model)`; `print(scores)` is a table.
@@ -126,7 +126,8 @@ def score(
         if data is None:
             raise BadInput(f"data must be given for criterion {chosen.name!r}. Received: None. Pass (x, y) or a data set.")
         given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed)
-        progress = keras.utils.Progbar(None, unit_name="scored batch", verbose=verbose)
+        expected = count_batches(data, batch_size=batch_size, examples=examples)
+        progress = keras.utils.Progbar(expected, verbose=int(verbose == 1))
         for batch in record(model, graph, summed_loss(model, loss), given):
             state, seen = chosen.update(state, batch), seen + len(batch.contribution)
             progress.add(1)

@@ -89,12 +89,12 @@ def relative_error(expected: Sequence[Any], received: Sequence[Any]) -> float:
 
 def silenced(graph: ChannelGraph, keep: Keep, inputs: Sequence[Any]) -> list[Any]:
     """Outputs of the original with the labels that `keep` drops set to zero where a kernel reads them."""
-    consumers = {id(step.call): step for step in graph.steps if step.consumes}
+    consumers = {id(step.call): step.inputs[0] for step in graph.steps if step.consumes}
 
     def masked(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        step = consumers.get(id(call))
-        if step is not None:
-            labels, tensor = step.inputs[0], args[0]
+        labels = consumers.get(id(call))
+        if labels is not None and labels.axis is not None:
+            tensor = args[0]
             shape = [1] * len(tensor.shape)
             shape[labels.axis] = len(labels.ids)
             mask = keras.ops.cast(keep[labels.ids].reshape(shape), tensor.dtype)

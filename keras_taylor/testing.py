@@ -45,7 +45,9 @@ def check_rule(operation: type, *, seeds: int = 3, tolerance: float = 1e-4) -> N
     served = {kind for kind, found in registered().items() if found is rule}
     used = {type(step.call.operation) for model in models for step in trace(model).steps}
     if not used & served:
-        raise BadInput(f"examples() of {type(rule).__name__} must contain a {operation.__name__}. Received: {len(models)} models.")
+        raise BadInput(
+            f"examples() of {type(rule).__name__} must contain a {operation.__name__}. Received: {len(models)} models."
+        )
     for model in models:
         randomize(model, seed=0)
         for seed in range(seeds):

@@ -206,9 +206,7 @@ class LayerRule:
 
     def remake(self, step: Step, keep: Keep) -> Remake:
         """How to call the operation again with the channels that `keep` (a boolean per label) leaves."""
-        return Remake(
-            {entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes}
-        )
+        return Remake({entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes})
 
     def examples(self) -> Sequence[Any]:
         """Tiny models that contain the operation, for `kt.testing.check_rule`."""

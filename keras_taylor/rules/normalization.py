@@ -30,12 +30,8 @@ class BatchNormalization(PassThrough):
     def examples(self) -> Sequence[Any]:
         layers = keras.layers
         return [
-            keras.Sequential(
-                [keras.Input((6, 6, 3)), layers.Conv2D(6, 3), layers.BatchNormalization(), layers.Conv2D(4, 1)]
-            ),
-            keras.Sequential(
-                [keras.Input((5,)), layers.Dense(6), layers.BatchNormalization(scale=False), layers.Dense(3)]
-            ),
+            keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(6, 3), layers.BatchNormalization(), layers.Conv2D(4, 1)]),
+            keras.Sequential([keras.Input((5,)), layers.Dense(6), layers.BatchNormalization(scale=False), layers.Dense(3)]),
         ]
 
 
@@ -56,7 +52,12 @@ class LayerNormalization(PassThrough):
         layers = keras.layers
         return [
             keras.Sequential(
-                [keras.Input((4, 4, 3)), layers.Conv2D(6, 3), layers.LayerNormalization(axis=[1, 2]), layers.Conv2D(4, 1)]
+                [
+                    keras.Input((4, 4, 3)),
+                    layers.Conv2D(6, 3),
+                    layers.LayerNormalization(axis=[1, 2]),
+                    layers.Conv2D(4, 1),
+                ]
             ),
             keras.Sequential(
                 [keras.Input((5,)), layers.Dense(6), layers.LayerNormalization(), layers.Dense(4), layers.Dense(3)]

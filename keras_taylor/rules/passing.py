@@ -19,9 +19,7 @@ layers = keras.layers
 
 def _between(*make: Callable[[], Any]) -> list[Any]:
     """One tiny net per layer, with the layer between two convolutions."""
-    return [
-        keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(6, 3), one(), layers.Conv2D(4, 1)]) for one in make
-    ]
+    return [keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(6, 3), one(), layers.Conv2D(4, 1)]) for one in make]
 
 
 @register_rule(

@@ -47,10 +47,7 @@ class Shaping(LayerRule):
     layers.Flatten,
     layers.Permute,
     layers.RepeatVector,
-    *(
-        getattr(kops.numpy, name)
-        for name in "Transpose Swapaxes Moveaxis Squeeze ExpandDims Tile Flip Stack".split()
-    ),
+    *(getattr(kops.numpy, name) for name in "Transpose Swapaxes Moveaxis Squeeze ExpandDims Tile Flip Stack".split()),
     *(getattr(kops.nn, name) for name in ("DepthToSpace", "SpaceToDepth") if hasattr(kops.nn, name)),
 )
 class Unchanged(Shaping):
@@ -211,5 +208,3 @@ def _key(call: Call) -> list[Any] | None:
         at = key.index(Ellipsis)
         key[at : at + 1] = [slice(None)] * (rank - len(key) + 1)
     return key + [slice(None)] * (rank - len(key))
-
-

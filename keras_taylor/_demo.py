@@ -1,0 +1,152 @@
+"""The main job on an embedded data set: train, prune, fine-tune, verify, export, time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+
+from keras_taylor._export import LiteModel, export_tflite
+from keras_taylor._fit import fit_with_pruning
+from keras_taylor._graph import trace
+from keras_taylor._plan import Target
+from keras_taylor._rebuild import rebuild
+from keras_taylor._verify import verify
+
+
+def digits(upscale: int = 2, test: int = 360, seed: int = 0) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """scikit-learn's 1,797 handwritten digits as `(x_train, y_train), (x_test, y_test)`.
+
+    Args:
+        upscale: the 8 x 8 images are repeated this many times along both axes.
+        test: number of test images, drawn at random.
+        seed: for the draw.
+
+    Returns:
+        Images of shape `(n, 8 * upscale, 8 * upscale, 1)` in [0, 1], float32, and labels of shape `(n,)`.
+    """
+    x, y = load_digits(return_X_y=True)
+    x = (x.reshape(-1, 8, 8, 1) / 16).repeat(upscale, 1).repeat(upscale, 2).astype("float32")
+    order = np.random.default_rng(seed).permutation(len(x))
+    return (x[order[test:]], y[order[test:]]), (x[order[:test]], y[order[:test]])
+
+
+def digits_cnn(size: int = 16) -> Any:
+    """A small residual CNN with 10 logits for images of shape `(size, size, 1)`, compiled."""
+    layers, norm = keras.layers, partial(keras.layers.BatchNormalization, momentum=0.9)
+    inputs = keras.Input((size, size, 1))
+    x = layers.Conv2D(32, 3, padding="same", use_bias=False, name="stem")(inputs)
+    x = layers.ReLU()(norm()(x))
+    y = layers.Conv2D(32, 3, padding="same", use_bias=False, name="block_conv1")(x)
+    y = layers.ReLU()(norm()(y))
+    y = layers.Conv2D(32, 3, padding="same", use_bias=False, name="block_conv2")(y)
+    x = layers.ReLU()(norm()(y) + x)
+    x = layers.MaxPooling2D()(x)
+    x = layers.Conv2D(64, 3, padding="same", use_bias=False, name="head_conv")(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(norm()(x)))
+    model = keras.Model(inputs, layers.Dense(10, name="logits")(x), name="digits_cnn")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what the converter writes to the standard error stream; it writes around `sys.stderr`."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    accuracy: float
+    macs: int
+    params: int
+    bytes: int
+    milliseconds: float
+
+
+def run(folder: Path | None = None, epochs: int = 10, target: float = 0.5, seed: int = 0) -> int:
+    """Run the demo; the exit code is 0 when everything that it checks holds.
+
+    Args:
+        folder: where `dense.tflite`, `pruned.tflite` and `pruned.keras` go; a new temporary folder by default.
+        epochs: of training, and again of pruning and fine-tuning.
+        target: fraction of the MACs to keep.
+        seed: for weights, data order and scoring.
+    """
+    console = Console()
+    keras.utils.set_random_seed(seed)
+    folder = Path(tempfile.mkdtemp(prefix="keras-taylor-")) if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    train, test = digits(seed=seed)
+    model = digits_cnn()
+    console.rule("1. train a small CNN on handwritten digits")
+    model.fit(*train, epochs=epochs, batch_size=64, validation_data=test, verbose=2)
+    console.rule(f"2. prune it to {target:.0%} of the MACs while fine-tuning")
+    print(trace(model))
+    result = fit_with_pruning(
+        model,
+        *train,
+        target=Target(macs=target),
+        epochs=epochs,
+        validation_data=test,
+        batch_size=64,
+        seed=seed,
+        verbose=2,
+    )
+    print(result.report)
+    console.rule("3. verify, export, time")
+    check = verify(model, result.plan, rebuild(model, result.plan))
+    print(f"rebuilt against masked original: {check}")
+    result.model.save(folder / "pruned.keras")
+    with _quiet():
+        files = [export_tflite(m, folder / f"{name}.tflite") for m, name in ((model, "dense"), (result.model, "pruned"))]
+    lite = [LiteModel(file.path) for file in files]
+    correct = [np.mean(one([test[0]])[0].argmax(-1) == test[1]) for one in lite]
+    rounds = [[one.latency_ms([test[0][:1]]) for one in lite] for _ in range(5)]  # in turn: the machine may be busy
+    times = np.median(rounds, axis=0)
+    rows = [
+        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.bytes, float(ms))
+        for name, accuracy, m, file, ms in zip(("dense", "pruned"), correct, (model, result.model), files, times, strict=True)
+    ]
+    console.print(_table(rows, seed))
+    print(f"files: {folder}")
+    return 0 if check.ok and rows[1].macs <= target * rows[0].macs else 1
+
+
+def _table(rows: list[_Row], seed: int) -> Table:
+    versions = ", ".join(f"{name} {version(name)}" for name in ("keras", "tensorflow", "ai-edge-litert"))
+    caption = f"1 MAC = 1; the .tflite files in LiteRT, batch 1, 1 thread, {platform.machine()} CPU; seed {seed}; {versions}"
+    table = Table(title="Digits, float32 .tflite files", caption=caption)
+    for column in ("model", "test accuracy", "MACs", "params", "bytes", "ms per image"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for row in rows:
+        sizes = (f"{row.macs:,}", f"{row.params:,}", f"{row.bytes:,}")
+        table.add_row(row.name, f"{row.accuracy:.4f}", *sizes, f"{row.milliseconds:.3f}")
+    before, after = rows
+    ratios = [getattr(after, name) / getattr(before, name) for name in ("macs", "params", "bytes", "milliseconds")]
+    table.add_row("pruned / dense", f"{after.accuracy - before.accuracy:+.4f}", *(f"{r:.3f}" for r in ratios))
+    return table
