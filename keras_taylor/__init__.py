@@ -9,6 +9,7 @@ from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
 from keras_taylor._quantize.config import Float16
 from keras_taylor._rebuild import rebuild
+from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores, score
@@ -29,6 +30,7 @@ __all__ = [
     "PassThrough",
     "PruningPlan",
     "PruningResult",
+    "Repair",
     "Report",
     "Schedule",
     "Scores",
@@ -44,6 +46,7 @@ __all__ = [
     "rebuild",
     "register_criterion",
     "register_rule",
+    "repair",
     "score",
     "testing",
     "trace",

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from keras_taylor.errors import BadInput
 
@@ -21,6 +22,7 @@ def batches(
     examples: int | None = None,
     class_weight: Mapping[int, float] | None = None,
     seed: int = 0,
+    labels: bool = True,
 ) -> Iterator[Batch]:
     """Batches `(x, y, sample_weight)` from data as `fit` takes it.
 
@@ -31,6 +33,7 @@ def batches(
         examples: stop after this many examples; all by default. From arrays they are drawn at random.
         class_weight: weight of each class index, as in `fit`.
         seed: for the draw.
+        labels: whether labels are needed; without, `y` may be None.
 
     Raises:
         BadInput: no labels, no examples, or arrays of different lengths.
@@ -40,9 +43,10 @@ def batches(
         raise BadInput(f"examples must be at least 1. Received: {examples!r}.")
     count = 0
     for x, y, weight in _raw(data, batch_size, examples, np.random.default_rng(seed)):
-        if y is None:
+        if labels and y is None:
             raise BadInput(
-                "data must have labels. Received: inputs alone. Pass (x, y) arrays, or a data set that yields (x, y)."
+                "data must have labels. Received: inputs alone. Pass (x, y) arrays, or a data set that yields (x, y); "
+                "or score against the model's own predictions with labels='sampled'."
             )
         size = _length(x)
         if size > left:
@@ -84,7 +88,7 @@ def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Genera
         if len(lengths) > 1:
             raise BadInput(f"Arrays of data must have one length. Received: {sorted(lengths)}.")
         length = max(lengths, default=0)
-        drawn = np.arange(length)
+        drawn: NDArray[np.int64] = np.arange(length)
         if examples is not None and examples < length:
             drawn = np.sort(rng.choice(length, examples, replace=False))
         for start in range(0, len(drawn), batch_size):

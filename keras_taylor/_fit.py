@@ -19,6 +19,7 @@ from keras_taylor._prune import (
     PruningResult,
     Removal,
     check_feasible,
+    check_repair,
     evaluate,
     require_target,
     settings,
@@ -51,6 +52,7 @@ def fit_with_pruning(
     validation_batch_size: int | None = None,
     callbacks: Sequence[Any] | None = None,
     class_weight: Mapping[int, float] | None = None,
+    repair: str | Sequence[str] | None = None,
     batch_size: int | None = None,
     steps_per_epoch: int | None = None,
     shuffle: bool = True,
@@ -82,6 +84,7 @@ def fit_with_pruning(
         validation_batch_size: as in `fit`.
         callbacks: as in `fit`.
         class_weight: as in `fit`; scoring respects it too.
+        repair: a method of `kt.repair`, for example `"lstsq"`, applied after each removal; none by default.
         batch_size: as in `fit`.
         steps_per_epoch: as in `fit`.
         shuffle: as in `fit`.
@@ -125,17 +128,18 @@ def fit_with_pruning(
         )
     graph = trace(model)
     check_feasible(graph, goal, rules)
+    check_repair(repair, data)
     folder = _run_dir(run_dir)
     train = data if y is None else (data, y)
     removal = Removal(
         criterion_for(criterion),
-        rank,
-        None,
-        examples,
-        batch_size or 32,
-        class_weight,
-        seed,
-        1 if verbose == "auto" else verbose,
+        rank=rank,
+        examples=examples,
+        batch_size=batch_size or 32,
+        class_weight=class_weight,
+        repair=repair,
+        seed=seed,
+        verbose=1 if verbose == "auto" else verbose,
     )
     fitting = {
         "validation_data": validation_data,
@@ -239,7 +243,7 @@ class _Run:
             callbacks=[*self.callbacks, _StopAfter(until)],
             **arguments,
         )
-        self.epoch = until
+        self.epoch += len(history.epoch)
         self.history.epoch.extend(history.epoch)
         for name, values in history.history.items():
             self.history.history.setdefault(name, []).extend(values)

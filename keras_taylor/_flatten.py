@@ -72,23 +72,41 @@ class Program:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
-    def run(self, inputs: Sequence[Any], call: Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]) -> list[Any]:
+    def run(
+        self,
+        inputs: Sequence[Any],
+        call: Callable[[Call, tuple[Any, ...], dict[str, Any]], Any],
+        wanted: Sequence[Tensor] | None = None,
+    ) -> list[Any]:
         """Replay the graph on `inputs`, with `call(call, args, kwargs)` in the place of each operation.
 
         Args:
             inputs: one value per model input, in `program.inputs` order: arrays, tensors, KerasTensors or anything else.
             call: computes the outputs of one call from its filled-in arguments.
+            wanted: the tensors to compute; the model's outputs by default. What they do not need is not run.
 
         Returns:
-            One value per model output, in `program.outputs` order.
+            One value per wanted tensor.
         """
+        wanted = self.outputs if wanted is None else wanted
+        calls = self.calls if wanted is self.outputs else self.ancestors(wanted)
         values = {tensor.index: value for tensor, value in zip(self.inputs, inputs, strict=True)}
-        for step in self.calls:
+        for step in calls:
             args, kwargs = step.fill(values)
             results = keras.tree.flatten(call(step, args, kwargs))
             for tensor, value in zip(step.outputs, results, strict=True):
                 values[tensor.index] = value
-        return [values[tensor.index] for tensor in self.outputs]
+        return [values[tensor.index] for tensor in wanted]
+
+    def ancestors(self, wanted: Sequence[Tensor]) -> list[Call]:
+        """The calls that the given tensors need, in order."""
+        needed = {tensor.index for tensor in wanted}
+        found = []
+        for step in reversed(self.calls):
+            if any(tensor.index in needed for tensor in step.outputs):
+                needed.update(tensor.index for tensor in step.inputs)
+                found.append(step)
+        return found[::-1]
 
 
 def infer(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -141,8 +141,8 @@ def wrap(model: Any) -> Any:
     """
     graph, source = trace(model), functional(model)
     gates = make_gates(graph)
-    names = [name for name, _ in {step.call.operation.name: 0 for step in graph.steps}.items()]
-    if len(names) < len({id(step.call.operation) for step in graph.steps}):
+    operations = {id(step.call.operation): step.call.operation.name for step in graph.steps}
+    if len(set(operations.values())) < len(operations):
         raise BadInput(
             f"Layer names of nested models must be unique to wrap {model.name!r}. Received: a name that is used twice. "
             "Rename the layers of one nested model; kt.score and kt.prune need no wrapping."

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_taylor._data import batches
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan, totals
 from keras_taylor._rebuild import rebuild
+from keras_taylor._repair.repair import check_method
+from keras_taylor._repair.repair import repair as repair_model
 from keras_taylor._report import Report, Stage
 from keras_taylor._scores import DEFAULT_CRITERION, Scores, score
 from keras_taylor._verify import verify
@@ -48,6 +51,7 @@ class Removal:
     examples: int | None = SCORING_EXAMPLES
     batch_size: int = 32
     class_weight: Mapping[int, float] | None = None
+    repair: str | Sequence[str] | None = None
     seed: int = 0
     verbose: int = 0
 
@@ -61,21 +65,24 @@ class Removal:
             examples=self.examples,
             batch_size=self.batch_size,
             class_weight=self.class_weight,
+            labels="given" if data is None or _labelled(data) else "sampled",
             seed=self.seed,
             verbose=self.verbose,
         )
 
     def step(self, model: Any, data: Any, target: Target, constraints: Constraints) -> tuple[PruningPlan, Any]:
-        """One removal; the rebuilt model is verified against the masked one before it is returned."""
+        """One removal; the rebuilt model is verified against the masked one, and then repaired if that is asked for."""
         decided = plan(self.scores(model, data), target, constraints, rank=self.rank)
         small = rebuild(model, decided)
-        check = verify(model, decided, small, tolerance=_tolerance(model))
+        check = verify(model, decided, small, _sample(data), tolerance=_tolerance(model))
         if not check.ok:
             raise KerasTaylorError(
                 f"The rebuilt model must compute what the masked one computes. Received: {check}. This is a fault of a layer "
                 "rule: please report it with print(kt.trace(model)), and keep the layers concerned meanwhile "
                 "(Constraints(keep=...))."
             )
+        if self.repair is not None:
+            small = repair_model(model, decided, small, data, self.repair, seed=self.seed, verbose=self.verbose).model
         return decided, small
 
 
@@ -90,16 +97,18 @@ def prune(
     loss: Any = None,
     validation_data: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    repair: str | Sequence[str] | None = None,
     examples: int | None = SCORING_EXAMPLES,
     batch_size: int = 32,
     seed: int = 0,
     verbose: int = 0,
 ) -> PruningResult:
-    """Make a model smaller in one shot, without training: score, plan, rebuild, verify.
+    """Make a model smaller in one shot, without training: score, plan, rebuild, verify, and repair if asked.
 
     Args:
         model: a built Functional or Sequential model; it is not changed.
-        data: what `fit` takes, with labels; None for criteria that need no data.
+        data: what `fit` takes. Without labels, channels are scored against the model's own predictions. None for criteria that
+            need no data.
         target: the budget, for example `kt.Target(macs=0.5)`.
         criterion: a name or a `kt.Criterion`.
         constraints: what the plan must respect.
@@ -107,6 +116,7 @@ def prune(
         loss: a loss to use instead of the compiled one.
         validation_data: what `evaluate` takes; the report then shows the compiled metrics before and after.
         class_weight: as in `fit`.
+        repair: a method of `kt.repair`, for example `"auto"`, applied with the same data; none by default.
         examples: score on at most this many examples (drawn at random from arrays).
         batch_size: for arrays.
         seed: for the sample and for criteria that draw random numbers.
@@ -129,10 +139,23 @@ def prune(
     goal = require_target(target)
     graph = trace(model)
     check_feasible(graph, goal, constraints or Constraints())
-    removal = Removal(criterion_for(criterion), rank, loss, examples, batch_size, class_weight, seed, verbose)
+    check_repair(repair, data)
+    removal = Removal(
+        criterion_for(criterion),
+        rank=rank,
+        loss=loss,
+        examples=examples,
+        batch_size=batch_size,
+        class_weight=class_weight,
+        repair=repair,
+        seed=seed,
+        verbose=verbose,
+    )
     decided, small = removal.step(model, data, goal, constraints or Constraints())
     report = Report(settings(removal, goal))
-    report.stages.append(stage("before", 0, graph, evaluate(model, validation_data, batch_size)))
+    # A copy is evaluated: the model's own metrics keep their state.
+    whole = model if validation_data is None or not model.compiled else rebuild(model, PruningPlan({}))
+    report.stages.append(stage("before", 0, graph, evaluate(whole, validation_data, batch_size)))
     report.stages.append(stage("final", 0, trace(small), evaluate(small, validation_data, batch_size)))
     return PruningResult(small, decided, report, keras.callbacks.History())
 
@@ -149,6 +172,14 @@ def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints
     plan(Scores(graph, np.zeros(graph.channels)), target, constraints)
 
 
+def check_repair(repair: str | Sequence[str] | None, data: Any) -> None:
+    """Raise `UnknownName` or `BadInput` before any work is done."""
+    if repair is not None:
+        check_method(repair)
+        if data is None:
+            raise BadInput("data must be given to repair. Received: None. Pass inputs; they need no labels.")
+
+
 def settings(removal: Removal, target: Target) -> dict[str, object]:
     """The set-up of a run, for its report."""
     return {
@@ -157,6 +188,7 @@ def settings(removal: Removal, target: Target) -> dict[str, object]:
         "rank": removal.rank,
         "target": str(target),
         "examples": removal.examples,
+        "repair": removal.repair,
         "seed": removal.seed,
     }
 
@@ -177,6 +209,19 @@ def evaluate(model: Any, data: Any, batch_size: int | None, steps: int | None = 
     arrays = {} if y is None else {"y": y, "sample_weight": weight, "batch_size": batch_size}
     found = model.evaluate(x, **arrays, steps=steps, verbose=0, return_dict=True)
     return {name: float(value) for name, value in found.items()}
+
+
+def _labelled(data: Any) -> bool:
+    _, y, _ = next(batches(data, examples=1, batch_size=1, labels=False))
+    return y is not None
+
+
+def _sample(data: Any) -> Any:
+    """Two examples of the data, to verify on; None without data."""
+    if data is None:
+        return None
+    x, _, _ = next(batches(data, examples=2, batch_size=2, labels=False))
+    return x
 
 
 def _tolerance(model: Any) -> float:

@@ -65,24 +65,25 @@ def rebuild_graph(model: Any, graph: ChannelGraph, keep: Keep) -> Any:
 
 
 def flat_names(graph: ChannelGraph) -> dict[str, str]:
-    """For the name of each call, the name that its operation has in the rebuilt model."""
-    plain = {step.call.name: step.call.name.split("@")[0] for step in graph.steps}
-    operations = {id(step.call.operation): plain[step.call.name] for step in graph.steps}
-    uses = Counter(path.rsplit("/", 1)[-1] for path in operations.values())
+    """For the name of each call, the name that its operation has in the rebuilt model.
+
+    A nested layer goes by its own name where that is unique, and by its path where it is not. What makes an output of the
+    model keeps the name that the model calls the output by: losses and metrics may be keyed by it.
+    """
+    paths = {step.call.name: step.call.name.split("@")[0] for step in graph.steps}
     outputs = {tensor.index for tensor in graph.program.outputs}
-    last = {path for step in graph.steps for path in [plain[step.call.name]] if step.call.outputs[0].index in outputs}
+    last = {paths[step.call.name] for step in graph.steps if outputs & {tensor.index for tensor in step.call.outputs}}
+    uses = Counter(path.rsplit("/", 1)[-1] for path in set(paths.values()))
+    names: dict[str, str] = {}
     taken: set[str] = set()
-    names = {}
-    for path in operations.values():
-        short = path.rsplit("/", 1)[-1] if uses[path.rsplit("/", 1)[-1]] == 1 else path.replace("/", "_")
-        # An output keeps the name that the model calls it by: losses and metrics may be keyed by it.
-        if path in last and "/" in path and path.split("/")[0] not in operations.values() and len(last) > 1:
-            short = path.split("/")[0]
-        while short in taken:
-            short += "_"
-        taken.add(short)
-        names[path] = short
-    return {call: names[path] for call, path in plain.items()}
+    for path in dict.fromkeys(paths.values()):
+        short = path.rsplit("/", 1)[-1]
+        name = path.split("/")[0] if path in last else short if uses[short] == 1 else path.replace("/", "_")
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names[path] = name
+    return {call: names[path] for call, path in paths.items()}
 
 
 def _input(symbolic: Any) -> Any:

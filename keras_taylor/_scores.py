@@ -17,6 +17,7 @@ from keras_taylor._data import batches, count_batches
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._loss import summed_loss
 from keras_taylor._recording import map_sizes, record, weights
+from keras_taylor._self_labels import sampled_loss
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput, NonFiniteScores
 
@@ -82,6 +83,7 @@ def score(
     examples: int | None = None,
     batch_size: int = 32,
     class_weight: Mapping[int, float] | None = None,
+    labels: str = "given",
     seed: int = 0,
     verbose: int = 0,
 ) -> Scores:
@@ -99,6 +101,7 @@ def score(
         examples: look at no more than this many examples.
         batch_size: for arrays; it changes speed and memory, not the scores.
         class_weight: as in `fit`.
+        labels: `"given"` takes them from the data; `"sampled"` needs none, and draws them from the model's own predictions.
         seed: for the random choice of `examples` from arrays, and for criteria that draw random numbers.
         verbose: 1 shows a progress bar like that of `fit`; 0 and 2 do not.
 
@@ -125,10 +128,21 @@ def score(
     if "contribution" in chosen.needs:
         if data is None:
             raise BadInput(f"data must be given for criterion {chosen.name!r}. Received: None. Pass (x, y) or a data set.")
-        given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed)
+        if labels not in ("given", "sampled"):
+            raise BadInput(f"labels of score must be 'given' or 'sampled'. Received: {labels!r}.")
+        own = labels == "sampled"
+        objective = sampled_loss(model, loss, seed) if own else summed_loss(model, loss)
+        given = batches(
+            data,
+            batch_size=batch_size,
+            examples=examples,
+            class_weight=None if own else class_weight,
+            seed=seed,
+            labels=not own,
+        )
         expected = count_batches(data, batch_size=batch_size, examples=examples)
         progress = keras.utils.Progbar(expected, verbose=int(verbose == 1))
-        for batch in record(model, graph, summed_loss(model, loss), given):
+        for batch in record(model, graph, objective, given):
             state, seen = chosen.update(state, batch), seen + len(batch.contribution)
             progress.add(1)
     else:
@@ -138,7 +152,7 @@ def score(
         values = _l2(graph, values)
     if chosen.flops:
         values = values - chosen.flops * _megaflops(graph)
-    return Scores(graph, values, chosen.name, {**chosen.settings(), "examples": seen, "seed": seed})
+    return Scores(graph, values, chosen.name, {**chosen.settings(), "examples": seen, "labels": labels, "seed": seed})
 
 
 def _l2(graph: ChannelGraph, values: NDArray[np.float64]) -> NDArray[np.float64]:

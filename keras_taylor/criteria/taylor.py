@@ -66,7 +66,7 @@ class Taylor(Criterion):
 class TaylorGateSum(Taylor):
     """`|dLoss/d(gate)|`, averaged over the examples: Taylor without 1/M and without normalisation.
 
-    The default: ranked per budget saved, it kept more accuracy than Eq. 8 before fine-tuning (see docs/criteria.md).
+    The default: ranked per budget saved, it kept more accuracy than Eq. 8 before fine-tuning (docs/results/one_shot.md).
     """
 
     def __init__(self, normalize: str | None = None, flops: float = 0.0) -> None:

@@ -71,6 +71,28 @@ class Remake:
     arguments: Mapping[int | str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Linear:
+    """An operation as a matrix product: each output position is `rows @ matrix + bias`.
+
+    Attributes:
+        kernel: name of the weight.
+        groups: number of groups that see inputs of their own.
+        window: a layer that takes `(1, spatial..., 1)` and whose output channel `t` is the input at tap `t` of the window;
+            None where an output position sees one input position.
+        to_matrix: the kernel as an array of shape `(groups, taps * inputs per group, outputs per group)`.
+        from_matrix: the inverse; takes the kernel whose shape it must have, and the matrix.
+        mix: rows of taps, shape `(rows, taps, inputs)`, to what the kernel contracts over, shape `(rows, 1, inputs)`.
+    """
+
+    kernel: str
+    groups: int
+    window: Any
+    to_matrix: Callable[[NDArray[Any]], NDArray[Any]]
+    from_matrix: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+    mix: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+
+
 class Labeller:
     """Mints labels, and collects ties and locks while a graph is traced."""
 
@@ -207,6 +229,10 @@ class LayerRule:
     def remake(self, step: Step, keep: Keep) -> Remake:
         """How to call the operation again with the channels that `keep` (a boolean per label) leaves."""
         return Remake({entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes})
+
+    def linear(self, operation: Any) -> Linear | None:
+        """How the outputs, before the activation, depend on the inputs; None when repair cannot refit the operation."""
+        return None
 
     def examples(self) -> Sequence[Any]:
         """Tiny models that contain the operation, for `kt.testing.check_rule`."""

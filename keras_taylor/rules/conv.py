@@ -11,11 +11,23 @@ import numpy as np
 
 from keras_taylor._flatten import Call
 from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace, register_rule
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
 
 
 def _channel_axis(call: Call) -> int:
     return 1 if call.operation.data_format == "channels_first" else len(call.inputs[0].shape) - 1
+
+
+def _window(operation: Any, transposed: bool = False) -> Any:
+    """The operation's own window as a layer that shows each tap: one input channel, one output channel per tap."""
+    kinds = _TRANSPOSED if transposed else _CONV
+    names = ("kernel_size", "strides", "padding", "dilation_rate", "data_format") + ("output_padding",) * transposed
+    taps = math.prod(operation.kernel_size)
+    layer = kinds[operation.rank - 1](taps, use_bias=False, **{name: getattr(operation, name) for name in names})
+    layer.build((1,) + (None,) * operation.rank + (1,))
+    one_hot = np.eye(taps, dtype="float32").reshape((*operation.kernel_size, 1, taps))
+    layer.kernel.assign(np.swapaxes(one_hot, -1, -2) if transposed else one_hot)
+    return layer
 
 
 def _spatial(shape: Sequence[int | None], channel_axis: int) -> int:
@@ -81,6 +93,18 @@ class Conv(_Convolution):
         if _whole_groups(layer):
             config["groups"] = filters * layer.groups // layer.filters
         return Remake(config)
+
+    def linear(self, operation: Any) -> Linear:
+        groups = operation.groups
+
+        def to_matrix(kernel: Any) -> Any:
+            flat = kernel.reshape(-1, groups, kernel.shape[-1] // groups)
+            return flat.transpose(1, 0, 2)
+
+        def from_matrix(kernel: Any, matrix: Any) -> Any:
+            return matrix.transpose(1, 0, 2).reshape(kernel.shape)
+
+        return Linear("kernel", groups, _window(operation), to_matrix, from_matrix)
 
     def examples(self) -> Sequence[Any]:
         def grouped(filters: int, groups: int) -> Any:
@@ -156,6 +180,22 @@ class SeparableConv(_Convolution):
         between = np.repeat(given.ids, call.operation.depth_multiplier)
         return Trace((Labels(given.axis, out),), {"in": given.ids, "between": between, "out": out}, consumes=True)
 
+    def linear(self, operation: Any) -> Linear:
+        """The pointwise part; the depthwise part is left as it is."""
+
+        def mix(rows: Any) -> Any:
+            depthwise = operation.depthwise_kernel.numpy()
+            mixed = np.einsum("rtc,tcm->rcm", rows, depthwise.reshape(rows.shape[1], rows.shape[2], -1))
+            return mixed.reshape(len(rows), 1, -1)
+
+        def to_matrix(kernel: Any) -> Any:
+            return kernel.reshape(1, -1, kernel.shape[-1])
+
+        def from_matrix(kernel: Any, matrix: Any) -> Any:
+            return matrix.reshape(kernel.shape)
+
+        return Linear("pointwise_kernel", 1, _window(operation), to_matrix, from_matrix, mix)
+
     def examples(self) -> Sequence[Any]:
         return [
             keras.Sequential(
@@ -186,6 +226,16 @@ class ConvTranspose(_Convolution):
     def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
         out = labels.mint(call, call.operation.filters)
         return Trace((Labels(given.axis, out),), {"in": given.ids, "out": out}, consumes=True)
+
+    def linear(self, operation: Any) -> Linear:
+        def to_matrix(kernel: Any) -> Any:
+            return np.swapaxes(kernel, -1, -2).reshape(1, -1, kernel.shape[-2])
+
+        def from_matrix(kernel: Any, matrix: Any) -> Any:
+            shape = (*kernel.shape[:-2], kernel.shape[-1], kernel.shape[-2])
+            return np.swapaxes(matrix.reshape(shape), -1, -2)
+
+        return Linear("kernel", 1, _window(operation, transposed=True), to_matrix, from_matrix)
 
     def examples(self) -> Sequence[Any]:
         return [

@@ -9,7 +9,7 @@ import keras
 
 from keras_taylor._flatten import Call
 from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Linear, Trace, register_rule
 
 
 @register_rule(keras.layers.Dense)
@@ -29,6 +29,9 @@ class Dense(LayerRule):
         if reason:
             labels.lock(out, f"{call.name} (Dense) {reason}")
         return Trace((Labels(last, out),), {"in": given.ids, "out": out}, consumes=True)
+
+    def linear(self, operation: Any) -> Linear:
+        return Linear("kernel", 1, None, lambda kernel: kernel[None], lambda _, matrix: matrix[0])
 
     def examples(self) -> Sequence[Any]:
         dense = keras.layers.Dense

@@ -1,0 +1,157 @@
+"""Which layers are refitted, and in which order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras.src import ops as kops
+from keras.src.applications.convnext import StochasticDepth
+
+from keras_taylor._flatten import Call, Tensor
+from keras_taylor._graph import ChannelGraph
+from keras_taylor._rebuild import flat_names
+from keras_taylor.rules import Keep, Linear, Step
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """A sum that a layer's outputs go into, perhaps after a BatchNormalization.
+
+    Attributes:
+        call: the sum in the original, and its twin.
+        others: its other operands in the original, and their twins.
+    """
+
+    call: tuple[Call, Call]
+    others: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Consumer:
+    """A layer whose input lost channels, in the original and in the small model.
+
+    Attributes:
+        name: of the layer in the original.
+        calls: the calls of the layer in the original, and their twins in the small model, in the small model's order.
+        kept_out: positions of the original's outputs that the small layer still has.
+        norm: the BatchNormalization that reads nothing but this layer's outputs, in both models, or None.
+        residual: the sum that this layer's outputs go into, or None.
+    """
+
+    name: str
+    original: Any
+    small: Any
+    calls: tuple[tuple[Call, Call], ...]
+    linear: Linear
+    linear_small: Linear
+    kept_out: Any
+    norm: tuple[Any, Any] | None
+    residual: Residual | None
+
+
+def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool) -> list[Consumer]:
+    """The layers to refit, in the order in which the small model runs them; layers that are not trainable only if `frozen`."""
+    names = flat_names(graph)
+    twins: defaultdict[str, list[Step]] = defaultdict(list)
+    for step in small.steps:
+        twins[step.call.name.split("@")[0]].append(step)
+    calls: defaultdict[int, list[Step]] = defaultdict(list)
+    for step in graph.steps:
+        calls[id(step.call.operation)].append(step)
+    chosen = {}
+    for key, steps in calls.items():
+        first = steps[0]
+        linear = first.rule.linear(first.call.operation)
+        lost = any(not keep[ids].all() for name, ids in first.axes.items() if name != "out")
+        mine = twins[names[first.call.name]]
+        if linear is None or not first.consumes or not lost or len(mine) != len(steps):
+            continue
+        if first.call.operation.trainable or frozen:
+            chosen[key] = (steps, mine, linear)
+    original = {names[step.call.name]: step for step in graph.steps}
+    readers = _Readers(small)
+    found = []
+    for steps, mine, linear in chosen.values():
+        first, twin = steps[0], mine[0]
+        norm, total = readers.follow(twin) if len(mine) == 1 else (None, None)
+        found.append(
+            Consumer(
+                first.call.name,
+                first.call.operation,
+                twin.call.operation,
+                tuple((a.call, b.call) for a, b in zip(steps, mine, strict=True)),
+                linear,
+                twin.rule.linear(twin.call.operation),  # type: ignore[arg-type]
+                first.outputs[0].kept(keep),
+                (original[norm.call.name].call.operation, norm.call.operation) if norm else None,
+                _residual(graph, readers, first, twin, original[total.call.name], total) if total else None,
+            )
+        )
+    order = {id(step.call): number for number, step in enumerate(small.steps)}
+    return sorted(found, key=lambda one: order[id(one.calls[0][1])])
+
+
+class _Readers:
+    """Who reads each tensor of a graph."""
+
+    def __init__(self, graph: ChannelGraph) -> None:
+        self.steps: defaultdict[int, list[Step]] = defaultdict(list)
+        self.uses: defaultdict[int, int] = defaultdict(int)
+        self.outputs = {tensor.index for tensor in graph.program.outputs}
+        for step in graph.steps:
+            self.uses[id(step.call.operation)] += 1
+            for tensor in step.call.inputs:
+                self.steps[tensor.index].append(step)
+
+    def only(self, step: Step) -> Step | None:
+        """The one reader of the outputs of `step`, if there is just one, called once."""
+        index = step.call.outputs[0].index
+        readers = self.steps[index]
+        alone = len(readers) == 1 and index not in self.outputs and self.uses[id(readers[0].call.operation)] == 1
+        return readers[0] if alone else None
+
+    def follow(self, step: Step) -> tuple[Step | None, Step | None]:
+        """The BatchNormalization and the sum that alone read the outputs of a layer, one behind the other."""
+        activation = getattr(step.call.operation, "activation", None)
+        if activation is not None and getattr(activation, "__name__", "") != "linear":
+            return None, None
+        norm = reader = self.only(step)
+        if norm is None or not isinstance(norm.call.operation, keras.layers.BatchNormalization):
+            norm = None
+        else:
+            reader = self.only(norm)
+        while reader is not None and isinstance(reader.call.operation, _IDLE):
+            reader = self.only(reader)
+        return norm, reader if reader is not None and isinstance(reader.call.operation, _SUMS) else None
+
+
+_IDLE = (keras.layers.Dropout, keras.layers.SpatialDropout2D, StochasticDepth)
+_SUMS = (keras.layers.Add, kops.numpy.Add)
+
+
+def _residual(
+    graph: ChannelGraph, readers: _Readers, first: Step, twin: Step, total: Step, total_small: Step
+) -> Residual | None:
+    branches = []
+    for step, where in ((total, _Readers(graph)), (total_small, readers)):
+        layer = first if step is total else twin
+        shape = layer.call.outputs[0].shape
+        mine = {t.index for t in step.call.inputs if _comes_from(where, layer, t)}
+        others = tuple(t for t in step.call.inputs if t.index not in mine)
+        if len(mine) != 1 or not others or len(others) != len(step.call.inputs) - 1 or any(t.shape != shape for t in others):
+            return None
+        branches.append(others)
+    return Residual((total.call, total_small.call), (branches[0], branches[1]))
+
+
+def _comes_from(readers: _Readers, layer: Step, tensor: Tensor) -> bool:
+    """Whether the chain of single readers behind `layer` leads to `tensor`."""
+    step: Step | None = layer
+    while step is not None:
+        if step.call.outputs[0].index == tensor.index:
+            return True
+        step = readers.only(step)
+    return False

@@ -1,0 +1,76 @@
+"""Ridge regression towards given weights, from normal equations that are summed up batch by batch."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+Matrix = NDArray[np.float64]
+
+
+class NormalEquations:
+    """Sums over rows `x` (inputs) and `y` (targets) that a least-squares fit needs; memory is independent of their number.
+
+    Args:
+        inputs: length of `x`.
+        outputs: length of `y`.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        self.rows = 0
+        self.x = np.zeros(inputs)
+        self.y = np.zeros(outputs)
+        self.xx = np.zeros((inputs, inputs))
+        self.xy = np.zeros((inputs, outputs))
+
+    @staticmethod
+    def bytes(inputs: int, outputs: int) -> int:
+        """Memory that the sums, and solving them, take."""
+        return 8 * (3 * inputs * inputs + 3 * inputs * outputs)
+
+    def add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
+        """Add rows, shapes `(rows, inputs)` and `(rows, outputs)`; summed in float64."""
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        self.rows += len(x)
+        self.x += x.sum(axis=0)
+        self.y += y.sum(axis=0)
+        self.xx += x.T @ x
+        self.xy += x.T @ y
+
+    def shift(self, weights: Matrix) -> Matrix:
+        """The intercept that makes `x @ weights` right on average, shape `(outputs,)`."""
+        return (self.y - self.x @ weights) / self.rows
+
+    def solve(self, weights: Matrix, ridge: float, intercept: bool, name: str) -> Matrix:
+        """The weights that predict `y` best, drawn towards `weights`.
+
+        Args:
+            weights: where the ridge pulls, shape `(inputs, outputs)`.
+            ridge: relative to the mean variance of the inputs.
+            intercept: whether an intercept is fitted too (take it from `shift` afterwards).
+            name: of the layer, for the warning.
+
+        Returns:
+            Shape `(inputs, outputs)`.
+        """
+        xx: Matrix = self.xx
+        xy: Matrix = self.xy
+        if intercept:
+            xx = xx - np.outer(self.x, self.x) / self.rows
+            xy = xy - np.outer(self.x, self.y) / self.rows
+        scale = max(float(np.trace(xx)) / len(xx), 1e-30)
+        system = xx + ridge * scale * np.eye(len(xx))
+        wanted = xy - xx @ weights
+        try:
+            return weights + linalg.cho_solve(linalg.cho_factor(system, lower=True), wanted)
+        except linalg.LinAlgError:
+            warnings.warn(
+                f"The least-squares fit of {name} is singular ({self.rows} rows for {len(xx)} unknowns, ridge {ridge:g}): the "
+                "smallest change of the kernel is taken. Raise ridge, or repair with more examples.",
+                stacklevel=2,
+            )
+            return weights + linalg.lstsq(system, wanted, lapack_driver="gelsy")[0]

@@ -1,0 +1,256 @@
+"""`kt.repair`: choose and apply repair methods, judged on images that they have not seen."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from keras_taylor._data import batches as read_batches
+from keras_taylor._flatten import infer
+from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._plan import PruningPlan, to_mask
+from keras_taylor._rebuild import rebuild
+from keras_taylor._repair.consumers import Consumer, consumers
+from keras_taylor._repair.frontier import Batches, live_bytes
+from keras_taylor._repair.methods import Fit, recalibrate, refit
+from keras_taylor._repair.normal import NormalEquations
+from keras_taylor.errors import BadInput, unknown_name
+
+METHODS = ("bias", "lstsq", "batchnorm")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One combination of methods that was tried.
+
+    Attributes:
+        methods: in the order in which they were applied.
+        error: mean squared difference from the original's outputs on held-back examples, relative to their variance.
+        agreement: share of held-back examples on which the largest output is the original's.
+        passes: passes over the calibration data.
+        seconds: time that it took.
+    """
+
+    methods: tuple[str, ...]
+    error: float
+    agreement: float
+    passes: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """Outcome of `kt.repair`; `print(repair)` is a table.
+
+    Attributes:
+        model: the repaired model; never worse on the held-back examples than the unrepaired one with `method="auto"`.
+        methods: what was applied to it, possibly nothing.
+        attempts: all that was tried, the unrepaired model first.
+        examples: how many examples were used to repair, and how many were held back.
+    """
+
+    model: Any
+    methods: tuple[str, ...]
+    attempts: tuple[Attempt, ...]
+    examples: tuple[int, int]
+
+    def __str__(self) -> str:
+        table = Table(title=f"Repair on {self.examples[0]} examples, judged on {self.examples[1]} others")
+        for column in ("methods", "output error", "top-1 agreement", "passes", "seconds", ""):
+            table.add_column(column, justify="right" if column not in ("methods", "") else "left")
+        for one in self.attempts:
+            numbers = (f"{one.error:.4g}", f"{one.agreement:.3f}", str(one.passes), f"{one.seconds:.1f}")
+            table.add_row(" + ".join(one.methods) or "none", *numbers, "chosen" if one.methods == self.methods else "")
+        console = Console(file=io.StringIO(), width=110, color_system=None)
+        console.print(table)
+        return str(console.file.getvalue())  # type: ignore[attr-defined]
+
+
+def repair(
+    model: Any,
+    plan: PruningPlan,
+    small: Any,
+    data: Any,
+    method: str | Sequence[str] = "auto",
+    *,
+    examples: int = 1024,
+    ridge: float = 1e-3,
+    rows: int = 20,
+    residual: bool = True,
+    batch_size: int = 64,
+    frozen: bool = False,
+    seed: int = 0,
+    verbose: int = 0,
+) -> Repair:
+    """Refit a pruned model on unlabelled inputs so that it does the work of what was removed. No training, no labels.
+
+    Args:
+        model: the original.
+        plan: what was removed from it.
+        small: the result of `kt.rebuild(model, plan)`; it is not changed.
+        data: inputs as `fit` takes them; labels are ignored.
+        method: one of, or a sequence of, `"bias"` (what removed channels contributed on average goes into the bias of the
+            layer that read them, or into the BatchNormalization that follows), `"lstsq"` (kernels and biases are refitted by
+            least squares towards the original's outputs, in topological order) and `"batchnorm"` (statistics are measured
+            again); or `"auto"`, which tries them and keeps what agrees best with the original on held-back examples.
+        examples: at most this many examples are used; a fifth of them is held back.
+        ridge: pull of `"lstsq"` towards the old kernel, relative to the mean variance of a layer's inputs.
+        rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position.
+        residual: fit towards the original's sum, not its branch, where a layer's outputs go into a residual sum.
+        batch_size: for arrays, and for running the models.
+        frozen: refit layers too that are not trainable.
+        seed: for the choice of examples and positions.
+        verbose: 1 shows a progress bar.
+
+    Returns:
+        The repaired model and what each method brought.
+
+    Raises:
+        PlanMismatch: the plan is of another model.
+        UnknownName: no method has this name.
+        BadInput: no data, inputs of another shape, or not enough memory.
+        NonFiniteScores: NaN in the inputs of a layer, which is named.
+
+    Example:
+        >>> import keras, numpy as np, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu", name="conv"),
+        ...                           keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
+        >>> plan = kt.PruningPlan({"conv": (0, 1, 2, 3, 4, 5)})
+        >>> x = np.random.default_rng(0).normal(size=(100, 8, 8, 1))
+        >>> fixed = kt.repair(model, plan, kt.rebuild(model, plan), x)
+        >>> fixed.attempts[0].error > min(attempt.error for attempt in fixed.attempts)
+        True
+    """
+    chains = _chains(method)
+    graph = trace(model)
+    keep = graph.keep_labels(to_mask(graph, plan))
+    inputs = _inputs(graph, data, batch_size, examples, seed)
+    held = max(len(inputs[0]) // 5, 1)
+    if len(inputs[0]) < 2:
+        raise BadInput("data must have at least two examples, one to repair on and one held back. Received: 1.")
+    fitted = _batched([x[held:] for x in inputs], batch_size)
+    judged = _batched([x[:held] for x in inputs], batch_size)
+    expected = _outputs(graph, judged)
+    attempts: list[Attempt] = []
+    models: dict[tuple[str, ...], Any] = {(): small}
+    for chain in [(), *chains]:
+        start, passes = time.perf_counter(), 0
+        if chain:
+            copy = rebuild(models[chain[:-1]], PruningPlan({}))
+            mine = trace(copy)
+            found = consumers(graph, keep, mine, frozen)
+            fit = Fit(math.inf if chain[-1] == "bias" else ridge, rows, residual, seed, _progress(chain, verbose))
+            if chain[-1] == "batchnorm":
+                passes = recalibrate(mine, fitted)
+            else:
+                _foresee_memory(found, mine, len(inputs[0]))
+                passes = refit(graph, mine, found, fitted, fit)
+            models[chain] = copy
+        error, agreement = _distance(expected, _outputs(trace(models[chain]), judged))
+        attempts.append(Attempt(chain, error, agreement, passes, time.perf_counter() - start))
+    best = min(attempts, key=lambda one: one.error) if method == "auto" else attempts[-1]
+    return Repair(models[best.methods], best.methods, tuple(attempts), (len(inputs[0]) - held, held))
+
+
+def check_method(method: str | Sequence[str]) -> tuple[str, ...]:
+    """The methods that `method` names.
+
+    Raises:
+        UnknownName: no method has this name.
+    """
+    names = (method,) if isinstance(method, str) else tuple(method)
+    for name in names:
+        if name not in METHODS and method != "auto":
+            raise unknown_name("method of repair", name, (*METHODS, "auto"))
+    return names
+
+
+def _chains(method: str | Sequence[str]) -> list[tuple[str, ...]]:
+    """The combinations to try, each after the shorter one that it continues."""
+    if method == "auto":
+        return [("batchnorm",), ("bias",), ("lstsq",), ("lstsq", "batchnorm")]
+    names = check_method(method)
+    return [names[: i + 1] for i in range(len(names))]
+
+
+def _inputs(graph: ChannelGraph, data: Any, batch_size: int, examples: int, seed: int) -> list[Any]:
+    """The examples as one array per model input."""
+    given = read_batches(data, batch_size=batch_size, examples=examples, seed=seed, labels=False)
+    columns = zip(*(keras.tree.flatten(x) for x, _, _ in given), strict=True)
+    arrays = [np.concatenate([np.asarray(part) for part in column]) for column in columns]
+    wanted = [tensor.shape for tensor in graph.program.inputs]
+    found = [array.shape for array in arrays]
+    fits = len(found) == len(wanted) and all(
+        len(a) == len(b) and all(n in (None, m) for n, m in zip(b[1:], a[1:], strict=True))
+        for a, b in zip(found, wanted, strict=True)
+    )
+    if not fits:
+        raise BadInput(f"data must have the model's input shapes. Received: {found}, expected {wanted}.")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise BadInput("data must be finite. Received: NaN or infinity.")
+    order = np.random.default_rng(seed).permutation(len(arrays[0]))
+    return [array[order].astype(t.dtype) for array, t in zip(arrays, graph.program.inputs, strict=True)]
+
+
+def _batched(arrays: Sequence[Any], size: int) -> Batches:
+    return [
+        [keras.ops.convert_to_tensor(array[start : start + size]) for array in arrays]
+        for start in range(0, len(arrays[0]), size)
+    ]
+
+
+def _outputs(graph: ChannelGraph, batches: Batches) -> list[Any]:
+    parts = [[np.asarray(y, np.float64) for y in graph.program.run(batch, infer)] for batch in batches]
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def _distance(expected: Sequence[Any], received: Sequence[Any]) -> tuple[float, float]:
+    """Mean squared difference relative to the variance of the expected outputs, and top-1 agreement; means over outputs."""
+    errors, agreements = [], []
+    for a, b in zip(expected, received, strict=True):
+        spread = max(float(((a - a.mean(axis=0)) ** 2).mean()), 1e-30)
+        errors.append(float(((a - b) ** 2).mean()) / spread)
+        agreements.append(float((a.argmax(-1) == b.argmax(-1)).mean()) if a.shape[-1] > 1 else math.nan)
+    error = float(np.mean(errors))
+    return error if math.isfinite(error) else math.inf, float(np.mean(agreements))
+
+
+def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: int) -> None:
+    """Raise `BadInput` if the largest least-squares fit and the activations between two layers do not fit into memory."""
+    shapes = {one.name: one.linear_small.to_matrix(_kernel(one)).shape for one in found}
+    sizes = {name: shape[0] * NormalEquations.bytes(*shape[1:]) for name, shape in shapes.items()}
+    largest = max(sizes, key=lambda name: sizes[name], default="")
+    needed = sizes.get(largest, 0) + live_bytes(small.program, examples)
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_AVPHYS_PAGES" in os.sysconf_names else 2**62
+    if needed > available:
+        raise BadInput(
+            f"Memory must suffice for repair. Received: {available:,} bytes available, {needed:,} needed: "
+            f"{sizes.get(largest, 0):,} for the fit of {largest!r}, the rest for the activations of {examples} examples. "
+            "Use fewer examples, or method='bias'."
+        )
+
+
+def _kernel(consumer: Consumer) -> Any:
+    return getattr(consumer.small, consumer.linear_small.kernel).numpy()
+
+
+def _progress(chain: tuple[str, ...], verbose: int) -> Any:
+    if not verbose:
+        return lambda done, of: None
+    bars: dict[int, Any] = {}
+
+    def show(done: int, of: int) -> None:
+        bars.setdefault(of, keras.utils.Progbar(of, unit_name="pass")).update(done)
+
+    print(f"Repair: {' + '.join(chain)}")
+    return show
