@@ -115,13 +115,13 @@ def summary(rows: list[dict[str, Any]]) -> str:
         found = np.array([row["accuracy"] for row in rows if row["criterion"] == name])
         if not len(found):
             continue
-        one = next(row for row in rows if row["criterion"] == name)
+        macs, params = (np.mean([row[size] for row in rows if row["criterion"] == name]) for size in ("macs", "params"))
         deviation = f"{found.std(ddof=1):.4f}" if len(found) > 1 else "-"
         lines.append(
             [
                 label,
-                f"{one['macs'] / 1e6:.2f} M",
-                f"{one['params'] / 1e3:.0f} k",
+                f"{macs / 1e6:.2f} M",
+                f"{params / 1e3:.0f} k",
                 len(found),
                 f"{found.mean():.4f}",
                 deviation,
@@ -181,7 +181,8 @@ def main(
         f"Nesterov momentum 0.9, learning rate {learning_rate} with cosine decay, weight decay {weight_decay}, batch "
         f"{batch_size}, random flips and shifts by 4 pixels. 1 MAC = 1.",
         summary(record["rows"]),
-        "Made by `python benchmarks/fine_tune.py --weights resnet20.keras --data cifar10.npz`. " + record["environment"] + ".",
+        f"Made by `python benchmarks/fine_tune.py --weights resnet20.keras --data cifar10.npz --criteria {criteria}`. "
+        f"{record['environment']}.",
     )
     print(summary(record["rows"]))
 

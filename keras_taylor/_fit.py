@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_taylor._data import batches
 from keras_taylor._files import check_writable, write_atomically
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._plan import Constraints, PruningPlan, Target, from_mask, to_mask, totals
@@ -131,6 +132,7 @@ def fit_with_pruning(
     check_repair(repair, data)
     folder = _run_dir(run_dir)
     train = data if y is None else (data, y)
+    next(batches(train, batch_size=1, examples=1))  # no labels or no examples: an error before anything is trained
     removal = Removal(
         criterion_for(criterion),
         rank=rank,

@@ -51,7 +51,7 @@ class Target:
         if not given:
             raise BadInput("Target must have a budget. Received: none of macs, params, channels. Try Target(macs=0.5).")
         for name, value in given.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
             if not number or (value > 1 and value != int(value)):
                 raise BadInput(
                     f"Target({name}=) must be a fraction in (0, 1] or a whole number above 1. Received: {name}={value!r}."

@@ -196,7 +196,8 @@ class LayerRule:
 
     Example:
         >>> import keras, keras_taylor as kt
-        >>> class Scale(keras.layers.Layer):
+        >>> @keras.saving.register_keras_serializable("mine")
+        ... class Scale(keras.layers.Layer):
         ...     def build(self, shape):
         ...         self.scale = self.add_weight(shape=shape[-1:], initializer="ones", name="scale")
         ...     def call(self, x):

@@ -148,7 +148,11 @@ class SplitOperation(Shaping):
         given = step.inputs[0]
         if given.axis is None or step.call.operation.axis % len(step.call.inputs[0].shape) != given.axis:
             return Remake()
-        sizes = [int(keep[part.ids].sum()) for part in step.outputs]
+        # A part that holds one label throughout has no channel axis; its label is locked, so it keeps its length.
+        sizes = [
+            int(keep[part.ids].sum()) if part.axis == given.axis else tensor.shape[given.axis]
+            for part, tensor in zip(step.outputs, step.call.outputs, strict=True)
+        ]
         return Remake({"indices_or_sections": tuple(int(end) for end in np.cumsum(sizes)[:-1])})
 
     def examples(self) -> Sequence[Any]:

@@ -1,0 +1,31 @@
+"""Settings of the test suite: `--large`, fixed seeds, a quiet TensorFlow."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--large", action="store_true", help="also run the heavier checks")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--large"):
+        for item in items:
+            if "large" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs --large"))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_names():
+    keras.backend.clear_session()
+    yield
+    keras.backend.clear_session()

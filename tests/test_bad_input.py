@@ -1,0 +1,285 @@
+"""Everything that a user can get wrong: which error, and what it says."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_taylor as kt
+from tests import nets
+
+layers = keras.layers
+errors = kt.errors
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__(name="mine")
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+class OwnTrainStep(keras.Model):
+    def train_step(self, data):
+        return {}
+
+
+def chain():
+    return nets.compiled(nets.chain())
+
+
+def with_nan(layer="conv2"):
+    model = chain()
+    model.get_layer(layer).kernel.assign(model.get_layer(layer).kernel * np.nan)
+    return model
+
+
+def linear():
+    """Without a ReLU: TensorFlow's fused ReLU turns NaN into zero."""
+    net = [keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(4, name="hidden"), layers.Dense(2)]
+    return nets.compiled(keras.Sequential(net))
+
+
+def unbuilt():
+    return keras.Sequential([layers.Dense(2)], name="unbuilt")
+
+
+def scores():
+    return nets.random_scores(kt.trace(nets.chain()))
+
+
+def fitted(model, data, **options):
+    return kt.fit_with_pruning(model, *data, **{"target": kt.Target(macs=0.5), "epochs": 1, "verbose": 0, **options})
+
+
+DATA = nets.images(8)
+HALF = kt.Target(macs=0.5)
+EMPTY = (DATA[0][:0], DATA[1][:0])
+
+CASES = {
+    # models
+    "an unbuilt model": (
+        lambda: kt.trace(unbuilt()),
+        errors.UnsupportedModel,
+        "without an input shape. Start it with keras.Input",
+    ),
+    "an unbuilt model, pruned": (lambda: kt.prune(unbuilt(), DATA, HALF), errors.UnsupportedModel, "model must be built"),
+    "a subclassed model": (
+        lambda: kt.trace(Subclassed()),
+        errors.UnsupportedModel,
+        "Subclassed 'mine', which has a `call` of its own",
+    ),
+    "a subclassed model, what to do": (
+        lambda: kt.trace(Subclassed()),
+        errors.UnsupportedModel,
+        "express it with the functional API",
+    ),
+    "not a model": (lambda: kt.trace("resnet50"), errors.UnsupportedModel, "model must be a keras.Model. Received: str"),
+    "a train_step of its own": (
+        lambda: fitted(OwnTrainStep(*_ends()), DATA),
+        errors.BadInput,
+        "Received: OwnTrainStep, which has a train_step of its own",
+    ),
+    "a model without a loss": (
+        lambda: kt.score(nets.chain(), DATA),
+        errors.BadInput,
+        "Call model.compile(loss=...), or pass loss=",
+    ),
+    "fitting a model that is not compiled": (lambda: fitted(nets.chain(), DATA), errors.BadInput, "The model must be compiled"),
+    "validation of a model that is not compiled": (
+        lambda: kt.prune(nets.chain(), target=HALF, criterion="random", validation_data=DATA),
+        errors.BadInput,
+        "validation_data needs a compiled model",
+    ),
+    # targets
+    "no target": (lambda: kt.prune(chain(), DATA), errors.BadInput, "target must be a kt.Target. Received: None"),
+    "a bare number": (lambda: kt.prune(chain(), DATA, 0.5), errors.BadInput, "Write target=kt.Target(macs=0.5)"),
+    "an empty target": (lambda: kt.Target(), errors.BadInput, "Target must have a budget"),
+    "target zero": (lambda: kt.Target(macs=0), errors.BadInput, "must be a fraction in (0, 1] or a whole number above 1"),
+    "a negative target": (lambda: kt.Target(params=-0.5), errors.BadInput, "Target(params=) must be a fraction in (0, 1]"),
+    "a target above one": (lambda: kt.Target(macs=1.5), errors.BadInput, "Received: macs=1.5"),
+    "a target that is no number": (lambda: kt.Target(channels="half"), errors.BadInput, "Received: channels='half'"),
+    "a true target": (lambda: kt.Target(macs=True), errors.BadInput, "Received: macs=True"),
+    "target nan": (lambda: kt.Target(macs=float("nan")), errors.BadInput, "Received: macs=nan"),
+    "an infinite target": (lambda: kt.Target(macs=float("inf")), errors.BadInput, "Received: macs=inf"),
+    "below the reachable minimum": (
+        lambda: kt.prune(chain(), DATA, kt.Target(macs=0.01)),
+        errors.InfeasibleTarget,
+        "smallest reachable 1,118 (0.088 of all). Locks in the way: logits (model output)",
+    ),
+    "below the minimum, before any training": (
+        lambda: fitted(chain(), DATA, target=kt.Target(macs=0.01)),
+        errors.InfeasibleTarget,
+        "smallest reachable 1,118",
+    ),
+    # names
+    "an unknown criterion": (
+        lambda: kt.score(chain(), DATA, "tailor"),
+        errors.UnknownName,
+        "Received: 'tailor'. Did you mean 'taylor'?",
+    ),
+    "a criterion like no other": (
+        lambda: kt.score(chain(), DATA, "zzz"),
+        errors.UnknownName,
+        "Known: magnitude, random, taylor",
+    ),
+    "a criterion class": (
+        lambda: kt.score(chain(), DATA, kt.criteria.Taylor),
+        errors.BadInput,
+        "a name or a kt.Criterion instance",
+    ),
+    "an unknown layer in keep": (
+        lambda: kt.plan(scores(), HALF, kt.Constraints(keep=["conv_1"])),
+        errors.UnknownName,
+        "A layer in Constraints(keep=) must be a known name. Received: 'conv_1'. Did you mean 'conv1'?",
+    ),
+    "an unknown layer in bounds": (
+        lambda: kt.plan(scores(), HALF, kt.Constraints(bounds={"logit": (1, 2)})),
+        errors.UnknownName,
+        "A layer in Constraints(bounds=) must be a known name. Received: 'logit'. Did you mean 'logits'?",
+    ),
+    "an unknown layer before training": (
+        lambda: fitted(chain(), DATA, constraints=kt.Constraints(keep=["conv_1"])),
+        errors.UnknownName,
+        "Did you mean 'conv1'?",
+    ),
+    "an unknown layer in a plan": (
+        lambda: kt.rebuild(chain(), kt.PruningPlan({"conv3": (0,)})),
+        errors.UnknownName,
+        "A layer in the plan must be a known name. Received: 'conv3'. Did you mean 'conv2'?",
+    ),
+    "an unknown rank": (
+        lambda: kt.plan(scores(), HALF, rank="best"),
+        errors.BadInput,
+        "must be 'saving' or 'score'. Received: 'best'",
+    ),
+    # constraints
+    "min_channels zero": (
+        lambda: kt.Constraints(min_channels=0),
+        errors.BadInput,
+        "Constraints(min_channels=) must be a whole number",
+    ),
+    "round_to a fraction": (
+        lambda: kt.Constraints(round_to=0.5),
+        errors.BadInput,
+        "Constraints(round_to=) must be a whole number",
+    ),
+    "keep a string": (lambda: kt.Constraints(keep="conv1"), errors.BadInput, "must be a list of names or a predicate"),
+    "bounds the wrong way round": (
+        lambda: kt.Constraints(bounds={"a": (5, 2)}),
+        errors.BadInput,
+        "(at least, at most). Received: 'a': (5, 2)",
+    ),
+    "a single bound": (lambda: kt.Constraints(bounds={"a": 5}), errors.BadInput, "must map a layer to (at least, at most)"),
+    # data
+    "no data": (lambda: kt.score(chain()), errors.BadInput, "data must be given for criterion 'taylor_gate'"),
+    "no labels": (lambda: kt.score(chain(), DATA[0]), errors.BadInput, "data must have labels. Received: inputs alone"),
+    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],)), errors.BadInput, "data must have labels"),
+    "no labels in a data set": (
+        lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA[0]).batch(4)),
+        errors.BadInput,
+        "data must have labels",
+    ),
+    "fitting without labels": (lambda: fitted(chain(), DATA[:1]), errors.BadInput, "data must have labels"),
+    "an empty data set": (lambda: kt.score(chain(), EMPTY), errors.BadInput, "data must have at least one example"),
+    "an empty tf.data": (
+        lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA).batch(4).take(0)),
+        errors.BadInput,
+        "Received: an empty data set",
+    ),
+    "fitting on an empty data set": (lambda: fitted(chain(), EMPTY), errors.BadInput, "data must have at least one example"),
+    "arrays of different lengths": (
+        lambda: kt.score(chain(), (DATA[0], DATA[1][:5])),
+        errors.BadInput,
+        "must have one length. Received: [5, 8]",
+    ),
+    "no examples": (lambda: kt.score(chain(), DATA, examples=0), errors.BadInput, "examples must be at least 1. Received: 0"),
+    "data that is no data": (lambda: kt.score(chain(), 7), errors.BadInput, "data must be what `fit` takes"),
+    # numbers
+    "NaN in a layer": (lambda: kt.score(with_nan(), DATA), errors.NonFiniteScores, "NaN or infinity in conv1"),
+    "NaN in a kernel": (
+        lambda: kt.score(with_nan(), criterion="magnitude"),
+        errors.NonFiniteScores,
+        "Received: NaN or infinity in conv2.",
+    ),
+    "NaN in the data": (
+        lambda: kt.prune(linear(), (DATA[0] * np.nan, DATA[1]), HALF),
+        errors.NonFiniteScores,
+        "Check the model's weights and the data",
+    ),
+    "infinity in scores": (
+        lambda: kt.Scores(kt.trace(nets.chain()), np.full(19, np.inf)),
+        errors.NonFiniteScores,
+        "Scores of criterion 'given' must be finite",
+    ),
+    # plans
+    "a plan of another model": (
+        lambda: kt.rebuild(nets.chain(filters=7), kt.plan(scores(), HALF)),
+        errors.PlanMismatch,
+        "whose layers or shapes differ. Make a new plan with kt.plan",
+    ),
+    "a plan that is no plan": (
+        lambda: kt.PruningPlan.from_json("[1]"),
+        errors.BadInput,
+        "A plan must be JSON as PruningPlan.save writes it",
+    ),
+    "a plan that is no JSON": (lambda: kt.PruningPlan.from_json("{"), errors.BadInput, "A plan must be JSON"),
+    "a plan of the future": (
+        lambda: kt.PruningPlan.from_json('{"format": 9}'),
+        errors.BadInput,
+        "The format of a plan must be 1. Received: 9",
+    ),
+    # paths
+    "a plan in no folder": (
+        lambda: kt.plan(scores(), HALF).save("/no/such/plan.json"),
+        errors.BadInput,
+        "Create '/no/such' first",
+    ),
+    "an unwritable plan": (lambda: kt.plan(scores(), HALF).save("/proc/plan.json"), errors.BadInput, "path must be writable"),
+    "a run in an unwritable folder": (
+        lambda: fitted(chain(), DATA, run_dir="/proc/run"),
+        errors.BadInput,
+        "run_dir must be a folder that can be made",
+    ),
+    "an export in an unwritable folder": (lambda: kt.export_tflite(chain(), "/proc/m.tflite"), errors.BadInput, "path must be"),
+    # loops
+    "negative epochs": (lambda: fitted(chain(), DATA, epochs=-1), errors.BadInput, "epochs must be at least 0. Received: -1"),
+    "a schedule longer than the epochs": (
+        lambda: fitted(chain(), DATA, epochs=2, schedule=kt.Schedule(steps=5)),
+        errors.BadInput,
+        "epochs must cover the schedule. Received: epochs=2",
+    ),
+}
+
+
+def _ends():
+    model = nets.chain()
+    return model.inputs, model.outputs
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_bad_input(what):
+    call, error, text = CASES[what]
+    with pytest.raises(error) as caught:
+        call()
+    assert text in str(caught.value)
+    assert isinstance(caught.value, ValueError) and isinstance(caught.value, errors.KerasTaylorError)
+
+
+def test_nothing_is_trained_before_the_input_is_checked(tmp_path):
+    model = chain()
+    before = nets.state(model)
+    for options in ({"target": kt.Target(macs=0.01)}, {"run_dir": "/proc/run"}, {"constraints": kt.Constraints(keep=["no"])}):
+        with pytest.raises(errors.KerasTaylorError):
+            fitted(model, DATA, callbacks=[keras.callbacks.LambdaCallback(on_train_begin=pytest.fail)], **options)
+    nets.assert_same_state(before, nets.state(model))
+
+
+def test_a_plan_that_cannot_be_saved_leaves_nothing(tmp_path):
+    plan = kt.plan(scores(), HALF)
+    (tmp_path / "plan.json").mkdir()
+    with pytest.raises(errors.BadInput, match="which is a folder"):
+        plan.save(tmp_path / "plan.json")
+    assert list((tmp_path / "plan.json").iterdir()) == []

@@ -1,0 +1,81 @@
+"""The public names, and the examples in the docstrings."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import keras_taylor as kt
+from keras_taylor import criteria, rules
+from keras_taylor.criteria import _base as criteria_base
+from keras_taylor.rules import _base as rules_base
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(kt.__path__, "keras_taylor.")
+    if not module.name.endswith(("._cli", "._demo"))
+]
+
+
+@pytest.mark.parametrize("package", [kt, rules, criteria], ids=lambda package: package.__name__)
+def test_all_is_sorted_and_importable(package):
+    assert package.__all__ == sorted(package.__all__)
+    assert len(set(package.__all__)) == len(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name, None) is not None
+
+
+def test_all_is_everything_public():
+    public = {name for name, value in vars(kt).items() if not name.startswith("_") and not _private_module(name, value)}
+    # Subpackages that are reached through other names.
+    assert public - {"rules"} == set(kt.__all__)
+
+
+def _private_module(name, value):
+    return inspect.ismodule(value) and not value.__name__.startswith("keras_taylor")
+
+
+def test_the_promised_names_are_there():
+    steps = "trace score plan rebuild verify prune fit_with_pruning wrap TaylorGate export_tflite"
+    values = "Target Constraints Schedule PruningPlan Scores ChannelGraph Report Criterion register_criterion"
+    more = "LayerRule PassThrough register_rule testing errors Float16"
+    assert set(f"{steps} {values} {more}".split()) <= set(kt.__all__)
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """Examples register rules and criteria: they are forgotten afterwards."""
+    monkeypatch.setattr(rules_base, "_REGISTRY", dict(rules_base._REGISTRY))
+    monkeypatch.setattr(criteria_base, "_REGISTRY", dict(criteria_base._REGISTRY))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_in_the_docstrings_run(name, registries):
+    module = importlib.import_module(name)
+    found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.failed == 0, f"{found.failed} of {found.attempted} examples of {name} fail"
+
+
+def test_public_functions_and_classes_have_an_example():
+    lacking = [
+        name
+        for name in kt.__all__
+        if (inspect.isfunction(getattr(kt, name)) or name in ("Target", "Constraints", "Schedule", "TaylorGate", "Criterion"))
+        and ">>>" not in (getattr(kt, name).__doc__ or "")
+    ]
+    # The decorators are shown by the classes that they decorate.
+    assert set(lacking) <= {"register_rule", "register_criterion"}
+
+
+def test_every_error_is_a_value_error():
+    classes = [value for value in vars(kt.errors).values() if inspect.isclass(value) and value.__module__ == kt.errors.__name__]
+    assert len(classes) >= 8
+    assert all(issubclass(kind, ValueError) and issubclass(kind, kt.errors.KerasTaylorError) for kind in classes)
+
+
+def test_unknown_names():
+    assert "Did you mean 'taylor'?" in str(kt.errors.unknown_name("criterion", "taylr", ["taylor", "random"]))
+    many = [f"layer{i}" for i in range(30)]
+    assert str(kt.errors.unknown_name("A layer", "zzz", many)).endswith(", ....")

@@ -1,0 +1,234 @@
+"""Repair: the linear views of layers, the normal equations, and what repair may and may not change."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_taylor as kt
+from keras_taylor._repair import repair as module
+from keras_taylor._repair.normal import NormalEquations
+from keras_taylor._repair.rows import Rows
+from keras_taylor.rules import rule_for
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+
+LINEAR = [
+    ((9, 4), layers.Conv1D(6, 3, padding="causal", dilation_rate=2)),
+    ((9, 4), layers.Conv1D(6, 4, strides=2, padding="same")),
+    ((8, 7, 4), layers.Conv2D(6, (3, 2), padding="same", strides=2)),
+    ((8, 7, 4), layers.Conv2D(6, 3, dilation_rate=2)),
+    ((8, 7, 4), layers.Conv2D(6, 3, groups=2, padding="same")),
+    ((4, 5, 4, 4), layers.Conv3D(6, 2, padding="same")),
+    ((6, 4), layers.Conv1DTranspose(6, 3, strides=2, padding="same")),
+    ((5, 4, 4), layers.Conv2DTranspose(6, 3, strides=2)),
+    ((5, 4, 4), layers.Conv2DTranspose(6, (3, 2), strides=(2, 3), padding="same")),
+    ((8, 7, 4), layers.SeparableConv2D(6, 3, padding="same", depth_multiplier=2)),
+    ((9, 4), layers.SeparableConv1D(6, 3, strides=2)),
+    ((4,), layers.Dense(6)),
+    ((5, 4), layers.Dense(6)),
+]
+
+
+@pytest.mark.parametrize(("shape", "layer"), LINEAR, ids=lambda one: getattr(one, "name", ""))
+def test_rows_times_matrix_is_the_layer(shape, layer):
+    x = RNG.normal(size=(3, *shape)).astype("float32")
+    layer.build((None, *shape))
+    layer.bias.assign(RNG.normal(size=layer.bias.shape))
+    linear = rule_for(layer)[0].linear(layer)
+    rows = Rows(linear)
+    kernel = getattr(layer, linear.kernel).numpy()
+    matrix = linear.to_matrix(kernel)
+    positions = rows.positions(shape[:-1], 10**9, RNG)
+    product = np.concatenate([part @ one for part, one in zip(rows.read(x, positions), matrix, strict=True)], axis=-1)
+    expected = np.asarray(layer(x)) - layer.bias.numpy()
+    assert np.allclose(product, expected.reshape(-1, 6), atol=1e-4)
+    assert np.array_equal(linear.from_matrix(kernel, matrix), kernel)
+
+
+def test_normal_equations_are_least_squares():
+    x, y = RNG.normal(size=(50, 3)) + 2.0, RNG.normal(size=(50, 2)) + 5.0
+    sums = NormalEquations(3, 2)
+    sums.add(x[:20], y[:20])
+    sums.add(x[20:], y[20:])
+    found = sums.solve(np.zeros((3, 2)), 0.0, True, "layer")
+    expected = np.linalg.lstsq(np.column_stack([x, np.ones(50)]), y, rcond=None)[0]
+    assert np.allclose(found, expected[:3])
+    assert np.allclose(sums.shift(found), expected[3])
+
+
+def test_a_strong_ridge_keeps_the_weights_and_a_singular_fit_is_said():
+    x, old = np.ones((4, 2)), np.array([[1.0], [3.0]])
+    sums = NormalEquations(2, 1)
+    sums.add(x, x @ np.array([[2.0], [4.0]]))
+    assert np.allclose(sums.solve(old, 1e9, False, "layer"), old, atol=1e-6)
+    with pytest.warns(UserWarning, match=r"fit of layer is singular \(4 rows for 2 unknowns"):
+        found = sums.solve(old, 0.0, False, "layer")
+    assert np.allclose(x @ found, 6.0)
+
+
+def residual_net(frozen=()):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(x)
+    y = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv1")(x)
+    y = layers.ReLU()(layers.BatchNormalization(name="norm1")(y))
+    y = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv2")(y)
+    x = layers.ReLU()(layers.Add()([layers.BatchNormalization(name="norm2")(y), x]))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(5, name="logits")(x))
+    kt.testing.randomize(model)
+    for name in frozen:
+        model.get_layer(name).trainable = False
+    return model
+
+
+IMAGES = RNG.normal(size=(120, 8, 8, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("method", ["bias", "lstsq", "auto"])
+def test_repair_brings_outputs_closer_and_touches_nothing_else(method):
+    model = residual_net()
+    plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    small = kt.rebuild(model, plan)
+    before = [w.copy() for w in (*small.get_weights(), *model.get_weights())]
+    fixed = kt.repair(model, plan, small, IMAGES, method)
+    assert fixed.methods
+    assert next(one for one in fixed.attempts if one.methods == fixed.methods).error < fixed.attempts[0].error
+    assert [w.shape for w in fixed.model.get_weights()] == [w.shape for w in small.get_weights()]
+    assert all(map(np.array_equal, before, (*small.get_weights(), *model.get_weights())))
+    assert np.array_equal(fixed.model.get_layer("conv1").kernel, small.get_layer("conv1").kernel)  # its inputs lost nothing
+    again = kt.repair(model, plan, small, IMAGES, method)
+    assert all(map(np.array_equal, fixed.model.get_weights(), again.model.get_weights()))
+    assert "none" in str(fixed)
+
+
+def test_auto_is_never_worse_than_no_repair():
+    model = residual_net()
+    plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 4, 5, 6)})
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES)
+    chosen = next(one for one in fixed.attempts if one.methods == fixed.methods)
+    assert chosen.error == min(one.error for one in fixed.attempts) <= fixed.attempts[0].error
+
+
+def test_nothing_removed_changes_nothing():
+    model, plan = residual_net(), kt.PruningPlan({})
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(model.get_weights(), fixed.model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("where", ["stem", "conv1"])
+def test_exact_copies_of_kept_channels_are_restored(where):
+    model = residual_net()
+    if where == "stem":  # tied with conv2 in the sum: the copies must be copies in all members
+        for name in ("stem", "conv2"):
+            layer = model.get_layer(name)
+            kernel = layer.kernel.numpy()
+            kernel[..., 4:] = kernel[..., :4]
+            layer.kernel.assign(kernel)
+        weights = [*model.get_layer("norm2").weights, model.get_layer("stem").bias]
+    else:
+        layer = model.get_layer("conv1")
+        kernel = layer.kernel.numpy()
+        kernel[..., 4:] = kernel[..., :4]
+        layer.kernel.assign(kernel)
+        weights = model.get_layer("norm1").weights
+    for weight in weights:
+        value = weight.numpy()
+        value[4:] = value[:4]
+        weight.assign(value)
+    keep = (0, 1, 2, 3)
+    plan = kt.PruningPlan({"stem": keep, "conv2": keep} if where == "stem" else {"conv1": keep})
+    small = kt.rebuild(model, plan)
+    fixed = kt.repair(model, plan, small, IMAGES, "lstsq", ridge=1e-9)
+    expected = model.predict(IMAGES, verbose=0)
+    scale = np.abs(expected).max()
+    assert np.abs(small.predict(IMAGES, verbose=0) - expected).max() > 1e-2 * scale
+    assert np.abs(fixed.model.predict(IMAGES, verbose=0) - expected).max() <= 1e-4 * scale
+
+
+def test_bias_makes_up_for_a_constant_channel():
+    model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(4, 1, name="a"), layers.Conv2D(3, 3, name="b")])
+    kernel, bias = model.get_layer("a").kernel.numpy(), np.array([0.1, -0.2, 0.3, 0.7], "float32")
+    kernel[..., 3] = 0
+    model.get_layer("a").kernel.assign(kernel)
+    model.get_layer("a").bias.assign(bias)
+    plan = kt.PruningPlan({"a": (0, 1, 2)})
+    x = RNG.normal(size=(40, 6, 6, 2)).astype("float32")
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), x, "bias")
+    assert np.allclose(fixed.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
+    folded = model.get_layer("b").bias.numpy() + 0.7 * model.get_layer("b").kernel.numpy()[:, :, 3].sum((0, 1))
+    assert np.allclose(fixed.model.get_layer("b").bias, folded, atol=1e-5)
+
+
+def test_frozen_layers_are_refitted_only_if_asked():
+    model = residual_net(frozen=["conv2"])
+    plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    small = kt.rebuild(model, plan)
+    untouched = kt.repair(model, plan, small, IMAGES, "lstsq").model
+    asked = kt.repair(model, plan, small, IMAGES, "lstsq", frozen=True).model
+    assert np.array_equal(untouched.get_layer("conv2").kernel, small.get_layer("conv2").kernel)
+    assert not np.allclose(asked.get_layer("conv2").kernel, small.get_layer("conv2").kernel)
+
+
+def test_a_shared_layer_is_refitted_on_all_of_its_calls():
+    shared = layers.Conv2D(6, 3, padding="same", activation="relu", name="shared")
+    inputs = keras.Input((8, 8, 6))
+    x = layers.GlobalAveragePooling2D()(shared(shared(layers.Conv2D(6, 1, name="first")(inputs))))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    kt.testing.randomize(model)
+    plan = kt.testing.random_plan(model, 0)
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), RNG.normal(size=(60, 8, 8, 6)), "lstsq")
+    assert fixed.attempts[-1].error < fixed.attempts[0].error
+
+
+def test_prune_without_labels_scores_and_repairs():
+    model = residual_net()
+    result = kt.prune(model, IMAGES, kt.Target(macs=0.6), repair="auto", batch_size=64)
+    assert kt.trace(result.model).macs <= 0.6 * kt.trace(model).macs
+    assert result.report.settings["repair"] == "auto"
+
+
+def test_sampled_labels_need_no_labels_and_are_seeded():
+    model = residual_net()
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    a, b, c = (kt.score(model, IMAGES, labels="sampled", seed=seed).values for seed in (0, 0, 1))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def _bad(**changes):
+    model = residual_net()
+    plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    arguments = {"model": model, "plan": plan, "small": kt.rebuild(model, plan), "data": IMAGES, **changes}
+    return kt.repair(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "text"),
+    [
+        ({"method": "lsqt"}, kt.errors.UnknownName, "Did you mean 'lstsq'"),
+        ({"data": IMAGES[:, :4]}, kt.errors.BadInput, "input shapes. Received: [(120, 4, 8, 3)]"),
+        ({"data": np.full_like(IMAGES, np.nan)}, kt.errors.BadInput, "must be finite"),
+        ({"data": IMAGES[:1]}, kt.errors.BadInput, "at least two examples"),
+        ({"data": IMAGES[:0]}, kt.errors.BadInput, "at least one example"),
+        ({"plan": kt.PruningPlan({"conv1": (0, 1)}, "other", "0" * 16)}, kt.errors.PlanMismatch, "must be of this model"),
+    ],
+)
+def test_bad_input(changes, kind, text):
+    with pytest.raises(kind) as caught:
+        _bad(**changes)
+    assert text in str(caught.value)
+
+
+def test_memory_is_foreseen(monkeypatch):
+    monkeypatch.setattr(module.os, "sysconf", lambda name: 16)
+    with pytest.raises(kt.errors.BadInput, match=r"Memory must suffice for repair\. Received: 256 bytes available"):
+        _bad(method="lstsq")
+
+
+def test_nan_inside_the_model_names_the_layer():
+    model = residual_net()
+    model.get_layer("norm1").gamma.assign(np.full(8, np.nan))
+    plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    with pytest.raises(kt.errors.NonFiniteScores, match="'conv2'"):
+        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")

@@ -1,0 +1,24 @@
+"""Steps to a budget are pure arithmetic."""
+
+import pytest
+
+import keras_taylor as kt
+
+
+def test_linear_and_cubic_by_hand():
+    assert [kt.Schedule.linear(4).progress(i) for i in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [kt.Schedule.cubic(2).progress(i) for i in (1, 2)] == [1 - 0.5**3, 1.0]
+
+
+def test_budgets_run_from_the_whole_to_the_goal():
+    schedule, full, goal = kt.Schedule.linear(2), {"macs": 1000, "params": 100}, {"macs": 500.0, "params": 33.3}
+    assert schedule.budgets(1, full, goal) == {"macs": 750, "params": 66}
+    assert schedule.budgets(2, full, goal) == {"macs": 500, "params": 33}
+
+
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"steps": 1.5}, {"steps": 2, "epochs_per_step": -1}, {"steps": 1, "power": 0}]
+)
+def test_numbers_out_of_range(options):
+    with pytest.raises(kt.errors.BadInput, match=r"Schedule\("):
+        kt.Schedule(**options)
