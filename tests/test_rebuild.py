@@ -312,6 +312,35 @@ class TestModels:
         plan = halved(once, macs=0.7)
         assert kt.verify(once, plan, kt.rebuild(once, plan)).ok
 
+    @pytest.mark.parametrize(
+        "reader",
+        [
+            lambda x: layers.Conv2D(2, 1, name="reader")(x),
+            lambda x: layers.Conv2D(4, 1, groups=2, name="reader")(x),
+            lambda x: layers.SeparableConv2D(2, 1, name="reader")(x),
+            lambda x: layers.Conv2DTranspose(2, 1, name="reader")(x),
+            lambda x: layers.DepthwiseConv2D(1, name="reader")(x),
+            lambda x: layers.Dense(2, name="reader")(x),
+            lambda x: layers.BatchNormalization(name="reader")(x),
+            lambda x: layers.PReLU(name="reader")(x),
+        ],
+    )
+    def test_a_layer_that_cannot_be_followed_stays_while_others_shrink(self, reader):
+        """Its channels run along the rows; what comes before and beside it may lose channels all the same."""
+        inputs = keras.Input((4, 4, 3))
+        x = layers.Conv2D(4, 1, activation="relu", name="b")(layers.Conv2D(6, 3, padding="same", name="a")(inputs))
+        turned = reader(layers.Permute((3, 2, 1))(x))
+        model = nets.randomized(keras.Model(inputs, layers.Dense(2)(layers.Flatten()(turned))))
+        assert_faithful(model, kt.PruningPlan({"a": (0, 2, 5)}))
+
+    def test_a_part_of_a_split_that_holds_one_channel_throughout(self):
+        """Each part is one channel, twice: nothing of it can go, and the split must stay where it is."""
+        inputs = keras.Input((4, 4, 3))
+        x = layers.Conv2D(2, 1, name="b")(layers.Conv2D(6, 3, padding="same", activation="relu", name="a")(inputs))
+        parts = keras.ops.split(layers.DepthwiseConv2D(1, depth_multiplier=2)(x), 2, axis=-1)
+        model = nets.randomized(keras.Model(inputs, [layers.Dense(3)(part) for part in parts]))
+        assert_faithful(model, kt.PruningPlan({"a": (0, 2, 5)}))
+
     def test_a_layer_whose_config_does_not_reproduce_it_is_shared_with_a_warning(self):
         class Forgetful(layers.Layer):
             def __init__(self, width, **kwargs):

@@ -88,6 +88,8 @@ class Conv(_Convolution):
         return Trace((Labels(given.axis, out),), {"in": ins[0].copy(), "out": out}, consumes=True)
 
     def remake(self, step: Step, keep: Keep) -> Remake:
+        if "out" not in step.axes:  # refused: it stays as it is
+            return Remake()
         layer, filters = step.call.operation, int(keep[step.axes["out"]].sum())
         config = {"filters": filters}
         if _whole_groups(layer):
