@@ -28,7 +28,7 @@ def batches(
 
     Args:
         data: arrays `(x, y)` or `(x, y, sample_weight)` of equal length, a `tf.data.Dataset`, a `keras.utils.PyDataset`, or
-            another iterable of batches.
+            a generator of batches.
         batch_size: for arrays.
         examples: stop after this many examples; all by default. From arrays they are drawn at random.
         class_weight: weight of each class index, as in `fit`.
@@ -38,6 +38,13 @@ def batches(
     Raises:
         BadInput: no labels, no examples, or arrays of different lengths.
     """
+    if isinstance(data, tf.data.Dataset):
+        if examples is None and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            raise BadInput("An infinite data set must go with a number of examples. Received: examples=None.")
+        if any(len(spec.shape) == 0 for spec in keras.tree.flatten(data.element_spec) if spec.shape.rank is not None):
+            raise BadInput("A data set must yield batches. Received: one that yields single examples. Call .batch(32) on it.")
+    if batch_size < 1:
+        raise BadInput(f"batch_size must be at least 1. Received: {batch_size!r}.")
     left = float("inf") if examples is None else examples
     if left <= 0:
         raise BadInput(f"examples must be at least 1. Received: {examples!r}.")

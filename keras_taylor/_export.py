@@ -76,6 +76,12 @@ def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = No
                 f"Inputs of an exported model must have known lengths. Received: shape {tensor.shape}. Rebuild the model on "
                 "keras.Input with a full shape."
             )
+    coarse = {layer.compute_dtype for layer in model._flatten_layers()} & {"float16", "bfloat16"}
+    if coarse:
+        raise BadInput(
+            f"An exported model must compute in float32. Received: {model.name!r}, which computes in {coarse.pop()}. Build "
+            "it again without the mixed precision policy and call set_weights(model.get_weights())."
+        )
     content = _convert(model, quantizer)
     inputs = example_inputs(program, seed, batch=1)
     error = relative_error(run(model, inputs), LiteModel(content, [x.name for x in functional(model).inputs])(inputs))
@@ -140,7 +146,7 @@ class LiteModel:
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """The outputs, in the Keras model's order, for arrays of any batch size."""
-        self._feed(inputs)
+        self._feed(inputs if isinstance(inputs, (list, tuple)) else [inputs])
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 

@@ -10,17 +10,19 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_taylor._data import batches
 from keras_taylor._files import check_writable, write_atomically
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._plan import Constraints, PruningPlan, Target, from_mask, to_mask, totals
+from keras_taylor._plan import Constraints, PruningPlan, Target, check_constraints, check_rank, from_mask, to_mask, totals
 from keras_taylor._prune import (
     SCORING_EXAMPLES,
     PruningResult,
     Removal,
     check_feasible,
     check_repair,
+    check_validation,
     evaluate,
     require_target,
     settings,
@@ -32,6 +34,8 @@ from keras_taylor._schedule import Schedule
 from keras_taylor._scores import DEFAULT_CRITERION
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput
+
+_TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
 def fit_with_pruning(
@@ -65,7 +69,9 @@ def fit_with_pruning(
     """Prune while fine-tuning: score, remove, train; again until the budget is met; then train what is left of `epochs`.
 
     Each stretch of training between two removals is one `fit`: callbacks see `on_train_begin` and `on_train_end` for each, and
-    the epoch number runs on over the whole run. The optimizer keeps its state: slots are cut along with their weights.
+    the epoch number runs on over the whole run. So `CSVLogger` needs `append=True`, and `ModelCheckpoint(save_best_only=True)`
+    compares models of all sizes: take the result, or `run_dir`, for the pruned one. The optimizer keeps its state: slots are
+    cut along with their weights.
 
     Args:
         model: a built, compiled Functional or Sequential model; it is not changed.
@@ -114,17 +120,25 @@ def fit_with_pruning(
         Molchanov et al. 2017, section 2: alternate pruning and fine-tuning.
     """
     goal, rules = require_target(target), constraints or Constraints()
-    if epochs < 0:
-        raise BadInput(f"epochs must be at least 0. Received: {epochs!r}.")
+    check_rank(rank)
+    check_constraints(constraints)
+    check_validation(validation_data)
+    if not isinstance(epochs, int) or epochs < 0:
+        raise BadInput(f"epochs must be a whole number of at least 0. Received: {epochs!r}.")
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise BadInput(f"schedule must be a kt.Schedule. Received: {schedule!r}. Write kt.Schedule.linear(steps=3).")
+    if isinstance(data, tf.data.Dataset) and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
+        raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
     steps = schedule or Schedule(steps=max(min(5, epochs // 2), 1))
     if (steps.steps - 1) * steps.epochs_per_step > epochs:
         raise BadInput(
             f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs "
             f"{(steps.steps - 1) * steps.epochs_per_step}."
         )
-    if type(model).train_step is not keras.Model.train_step:
+    own = [name for name in _TRAINING if getattr(type(model), name) is not getattr(keras.Model, name)]
+    if own:
         raise BadInput(
-            f"The model must train as keras.Model does. Received: {type(model).__name__}, which has a train_step of its own; "
+            f"The model must train as keras.Model does. Received: {type(model).__name__}, which has a {own[0]} of its own; "
             "a rebuilt model is a plain keras.Model. Use kt.prune and your own training loop."
         )
     graph = trace(model)
@@ -185,7 +199,7 @@ class _Run:
         self.data = data
         self.epochs = epochs
         self.epoch = 0
-        self.callbacks = list(callbacks or [])
+        self.callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
         self.fitting = fitting
         self.folder = folder
         self.report = Report()
@@ -288,6 +302,11 @@ def _compiled_copy(model: Any, loss: Any, optimizer: Any, metrics: Any) -> Any:
     """A copy of the model, compiled as the model is but for what is given."""
     copy = rebuild(model, PruningPlan({}))
     if loss is None and optimizer is None and metrics is None:
+        if model.compiled and not copy.compiled:
+            raise BadInput(
+                f"The compilation of the model must be reproducible from configs. Received: {model.name!r}, whose optimizer or "
+                "metrics are not (see the warning). Give them a full get_config, or pass loss=, optimizer= and metrics=."
+            )
         if not copy.compiled:
             raise BadInput(
                 f"The model must be compiled. Received: {model.name!r}, which is not. Call model.compile(optimizer, loss), or "

@@ -110,9 +110,9 @@ class Program:
 
 
 def infer(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run one call as the model does in inference; a `training=` that the model itself passes stays."""
+    """Run one call as the model does in inference: as in Keras, that overrides a `training=` in the graph."""
     operation = call.operation
-    if getattr(operation, "_call_has_training_arg", False) and kwargs.get("training") is None:
+    if getattr(operation, "_call_has_training_arg", False):
         kwargs = {**kwargs, "training": False}
     return operation(*args, **kwargs)
 

@@ -121,7 +121,7 @@ def wrap(model: Any) -> Any:
     """The model with a `TaylorGate` around every layer that reads channels.
 
     The wrapped model computes what `model` computes, with the same layers: training one trains the other. It is a Keras model
-    like any other, and every function of this package takes it in the place of `model`.
+    like any other, not yet compiled, and every function of this package takes it in the place of `model`.
 
     Args:
         model: a built Functional or Sequential model.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from keras_taylor._cost import Cost
 from keras_taylor._flatten import Program, flatten
+from keras_taylor._table import render, table
 from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Step, Trace, rule_for
 
 
@@ -121,14 +119,35 @@ class ChannelGraph:
             groups.append(LayerGroup(names, np.array(channels), len(reasons), reasons[0] if reasons else ""))
         return tuple(groups)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the MACs leave out: operations without a rule, and lengths that are not known before the model runs."""
+        unruled = [step.call.name for step in self.steps if step.rule is _LOCKED]
+        open_ended = any(step.rule.kernels and None in step.call.outputs[0].shape[1:] for step in self.steps)
+        return tuple(
+            text
+            for text, holds in (
+                (
+                    f"MACs of operations without a rule are not counted: {', '.join(unruled[:8])}"
+                    + ", ..." * (len(unruled) > 8),
+                    unruled,
+                ),
+                (
+                    "Unknown lengths count as 1: MACs are those of one position. Trace a model with a full input shape.",
+                    open_ended,
+                ),
+            )
+            if holds
+        )
+
     def __str__(self) -> str:
-        table = Table(title=f"{self.name}: {_si(self.macs)}MACs, {_si(self.params)}params (1 MAC = 1)")
-        for column in ("layer group", "channels", "locked", "MACs", "params", "tied to", "why locked"):
-            table.add_column(column, justify="right" if column in ("channels", "locked", "MACs", "params") else "left")
+        title = f"{self.name}: {_si(self.macs)}MACs, {_si(self.params)}params (1 MAC = 1)"
+        columns = ("layer group", "channels>", "locked>", "MACs>", "params>", "tied to", "why locked")
+        made = table(title, columns, caption="\n".join(self.notes))
         macs, params = self.cost.by_layer()
         for group in self.groups:
             own = group.producers
-            table.add_row(
+            made.add_row(
                 own[0],
                 str(len(group.channels)),
                 str(group.locked),
@@ -137,9 +156,7 @@ class ChannelGraph:
                 ", ".join(own[1:4]) + (f" and {len(own) - 4} more" if len(own) > 4 else ""),
                 group.reason,
             )
-        console = Console(file=io.StringIO(), width=160, force_terminal=False, color_system=None)
-        console.print(table)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]
+        return render(made)
 
     def __repr__(self) -> str:
         return f"<ChannelGraph {self.name!r}: {self.channels} channels, {self.macs:,} MACs, {self.params:,} params>"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from keras_taylor._files import write_atomically
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._ranking import Ranking
 from keras_taylor._scores import Scores
+from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput, InfeasibleTarget, PlanMismatch, unknown_name
 
 _FORMAT = 1
@@ -28,8 +27,8 @@ class Target:
     """A hard budget: the plan never lands above it.
 
     Args:
-        macs: multiply-accumulates per example. A float in (0, 1] is a fraction of the unpruned model; an int above 1 is an
-            absolute number (1 MAC is 1). The two others are read in the same way.
+        macs: multiply-accumulates per example. A number in (0, 1] is a fraction of the unpruned model, a whole number above 1
+            is absolute (1 MAC is 1). The two others are read in the same way.
         params: parameters, trainable or not.
         channels: feature maps: the filters and units of all producers.
 
@@ -51,8 +50,8 @@ class Target:
         if not given:
             raise BadInput("Target must have a budget. Received: none of macs, params, channels. Try Target(macs=0.5).")
         for name, value in given.items():
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
-            if not number or (value > 1 and value != int(value)):
+            real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not real or not 0 < float(value) < float("inf") or (value > 1 and value != int(value)):
                 raise BadInput(
                     f"Target({name}=) must be a fraction in (0, 1] or a whole number above 1. Received: {name}={value!r}."
                 )
@@ -119,6 +118,7 @@ class PruningPlan:
         fingerprint: hash of that model's structure; empty for a plan that was written by hand.
         before: MACs, parameters and channels of the model.
         after: the same, with only `kept` left.
+        widths: channels that the layers which make them had before; of those that shrink.
     """
 
     kept: Mapping[str, tuple[int, ...]]
@@ -126,14 +126,18 @@ class PruningPlan:
     fingerprint: str = ""
     before: Mapping[str, int] = field(default_factory=dict)
     after: Mapping[str, int] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kept", {name: tuple(int(i) for i in kept) for name, kept in self.kept.items()})
 
     def to_json(self) -> str:
         """The plan as JSON text, with a format version."""
-        fields = {"kept": self.kept, "model": self.model, "fingerprint": self.fingerprint}
-        return json.dumps({"format": _FORMAT, **fields, "before": self.before, "after": self.after}, indent=1)
+        kept = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(kept))}" for name, kept in self.kept.items())
+        fields = {"format": _FORMAT, "model": self.model, "fingerprint": self.fingerprint}
+        fields |= {"before": self.before, "after": self.after, "widths": self.widths}
+        lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
+        return f'{{\n{lines},\n "kept": {{\n{kept}\n }}\n}}'
 
     @classmethod
     def from_json(cls, text: str) -> PruningPlan:
@@ -161,17 +165,13 @@ class PruningPlan:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
     def __str__(self) -> str:
-        table = Table(title=f"Plan for {self.model or 'a model'}")
-        for column in ("layer", "kept"):
-            table.add_column(column, justify="left" if column == "layer" else "right")
-        for name, kept in self.kept.items():
-            table.add_row(name, str(len(kept)))
+        made = table(f"Plan for {self.model or 'a model'}", ("layer", "kept>", "of>"))
+        for name, width in self.widths.items() if self.widths else {name: "" for name in self.kept}.items():
+            made.add_row(name, str(len(self.kept[name])), str(width))
         for budget in self.before:
             percent = 100 * self.after[budget] / max(self.before[budget], 1)
-            table.add_row(f"[total] {budget}", f"{self.after[budget]:,} of {self.before[budget]:,} ({percent:.1f} %)")
-        console = Console(file=io.StringIO(), width=100, color_system=None, markup=False)
-        console.print(table)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]
+            made.add_row(f"all {budget} ({percent:.1f} %)", f"{self.after[budget]:,}", f"{self.before[budget]:,}")
+        return render(made)
 
 
 def plan(scores: Scores, target: Target, constraints: Constraints | None = None, *, rank: str = "saving") -> PruningPlan:
@@ -206,8 +206,11 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
     References:
         Molchanov et al. 2017, section 2.1 (greedy removal); the ranking per saving is a greedy knapsack.
     """
-    if rank not in ("saving", "score"):
-        raise BadInput(f"rank of plan must be 'saving' or 'score'. Received: {rank!r}.")
+    check_rank(rank)
+    for name, value, kind in (("scores", scores, Scores), ("target", target, Target)):
+        if not isinstance(value, kind):
+            raise BadInput(f"{name} of plan must be a kt.{kind.__name__}. Received: {type(value).__name__}.")
+    check_constraints(constraints)
     graph, rules = scores.graph, constraints or Constraints()
     names = [name for _, name in graph.births]
     kept = rules.kept_layers(names)
@@ -229,6 +232,18 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
     return from_mask(graph, ranking.keep)
 
 
+def check_rank(rank: str) -> None:
+    """Raise `BadInput` unless `rank` is known."""
+    if rank not in ("saving", "score"):
+        raise BadInput(f"rank must be 'saving' or 'score'. Received: {rank!r}.")
+
+
+def check_constraints(constraints: Constraints | None) -> None:
+    """Raise `BadInput` unless `constraints` are such."""
+    if constraints is not None and not isinstance(constraints, Constraints):
+        raise BadInput(f"constraints must be kt.Constraints. Received: {constraints!r}. Write kt.Constraints(round_to=8).")
+
+
 def totals(graph: ChannelGraph, keep: Any = None) -> dict[str, int]:
     """MACs, parameters and channels with the channels of the boolean mask `keep` (all, by default)."""
     counts = graph.cost.full if keep is None else graph.cost.counts(keep)
@@ -242,7 +257,8 @@ def from_mask(graph: ChannelGraph, keep_channels: Any) -> PruningPlan:
     for step in graph.steps:
         if len(step.outputs) == 1 and not keep[step.outputs[0].ids].all():
             kept[step.call.name] = tuple(step.outputs[0].kept(keep).tolist())
-    return PruningPlan(kept, graph.name, graph.fingerprint, totals(graph), totals(graph, keep_channels))
+    widths = {name: len(ids) for ids, name in graph.births if name in kept}
+    return PruningPlan(kept, graph.name, graph.fingerprint, totals(graph), totals(graph, keep_channels), widths)
 
 
 def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_taylor._data import batches
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._plan import Constraints, PruningPlan, Target, plan, totals
+from keras_taylor._plan import Constraints, PruningPlan, Target, check_constraints, check_rank, plan, totals
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import check_method
 from keras_taylor._repair.repair import repair as repair_model
@@ -39,6 +39,11 @@ class PruningResult:
     plan: PruningPlan
     report: Report
     history: Any
+
+    def __repr__(self) -> str:
+        return (
+            f"<PruningResult: {self.model.name!r}, {self.plan.after.get('macs', 0):,} MACs, {len(self.report.stages)} stages>"
+        )
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,11 @@ def prune(
         4
     """
     goal = require_target(target)
+    check_rank(rank)
+    check_constraints(constraints)
     graph = trace(model)
     check_feasible(graph, goal, constraints or Constraints())
+    check_validation(validation_data)
     check_repair(repair, data)
     removal = Removal(
         criterion_for(criterion),
@@ -170,6 +178,12 @@ def require_target(target: Target | None) -> Target:
 def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
     """Raise `InfeasibleTarget` or `UnknownName` before any data is read."""
     plan(Scores(graph, np.zeros(graph.channels)), target, constraints)
+
+
+def check_validation(data: Any) -> None:
+    """Raise `BadInput` unless validation data have labels."""
+    if hasattr(data, "shape"):
+        raise BadInput("validation_data must have labels. Received: one array. Pass (x, y) or a data set that yields (x, y).")
 
 
 def check_repair(repair: str | Sequence[str] | None, data: Any) -> None:

@@ -21,10 +21,10 @@ Mask = NDArray[np.bool_]
 class _Queue:
     """The removable channels of one layer group, in the order in which they go."""
 
-    def __init__(self, channels: NDArray[np.int64], axis: int, width: int, per_channel: int) -> None:
+    def __init__(self, channels: NDArray[np.int64], axis: int, axes: Sequence[int], per_channel: int) -> None:
         self.channels = channels
         self.axis = axis
-        self.width = width
+        self.axes = axes
         self.per_channel = per_channel
         self.taken = 0
 
@@ -88,7 +88,7 @@ class Ranking:
             order = _per(order, self.savings(rows, self.together(rows)))
         channels = channels[np.argsort(order, kind="stable")]
         per_channel = int(self.cost.incidence[[channels[0]], :][:, [axis]].sum())
-        return _Queue(channels, axis, int(self.cost.full[axis]), max(per_channel, 1))
+        return _Queue(channels, axis, axes, max(per_channel, 1))
 
     def unmet(self) -> list[str]:
         """The budgets that are still exceeded."""
@@ -125,7 +125,7 @@ class Ranking:
 
     def _lower_to_ceilings(self) -> None:
         for queue in self.queues:
-            while self.counts[queue.axis] > self.ceiling[queue.axis]:
+            while any(self.counts[axis] > self.ceiling[axis] for axis in queue.axes):
                 block = queue.block(self.counts[queue.axis], self.round_to)
                 if not len(block) or not self.allowed(self.cost.positions(block)):
                     break

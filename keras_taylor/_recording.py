@@ -19,6 +19,7 @@ from keras_taylor._gate import TaylorGate, make_gates
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._loss import Objective
 from keras_taylor.criteria import Filters, Record
+from keras_taylor.errors import BadInput
 
 # float16 gradients of single examples underflow without it; a power of two, so dividing it out is exact.
 _HALF_SCALE = 2.0**12
@@ -89,9 +90,19 @@ class _Step:
     def __call__(self, x: Any, y: Any, weight: Any) -> NDArray[np.float64]:
         """Contributions of one batch, shape `(batch, gated positions)`."""
         x, y, weight = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
+        self._check(keras.tree.flatten(x))
         if not self.gates:
             return np.empty((0, 0))
         return np.asarray(self._run(x, y, weight).numpy(), np.float64) / self.scale
+
+    def _check(self, arrays: list[Any]) -> None:
+        expected = [tensor.shape for tensor in self.graph.program.inputs]
+        for array, shape in zip(arrays, expected, strict=False):
+            same_rank = len(array.shape) == len(shape)
+            if same_rank and any(n not in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)):
+                raise BadInput(f"data must have the model's input shape {shape}. Received: {tuple(array.shape)}.")
+            if array.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(array))):
+                raise BadInput("data must be finite. Received: NaN or infinity in the inputs.")
 
     def _record(self, x: Any, y: Any, weight: Any) -> Any:
         inputs = self.source._standardize_inputs(x)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from keras_taylor._files import write_atomically
+from keras_taylor._table import render, table
 
 
 @dataclass(frozen=True)
@@ -63,16 +60,13 @@ class Report:
     def render(self) -> str:
         """The table as text."""
         metrics = list(dict.fromkeys(name for stage in self.stages for name in stage.metrics))
-        table = Table(title="Pruning report (1 MAC = 1)", caption=", ".join(f"{k}={v}" for k, v in self.settings.items()))
-        for column in ("stage", "epochs", "MACs", "params", "channels", *metrics):
-            table.add_column(column, justify="left" if column == "stage" else "right")
+        columns = ("stage", *(f"{name}>" for name in ("epochs", "MACs", "params", "channels", *metrics)))
+        made = table("Pruning report (1 MAC = 1)", columns, ", ".join(f"{k}={v}" for k, v in self.settings.items()))
         for stage in self.stages:
             sizes = (self._share(stage, name) for name in ("macs", "params", "channels"))
             values = (f"{stage.metrics[m]:.4f}" if m in stage.metrics else "" for m in metrics)
-            table.add_row(stage.name, str(stage.epochs), *sizes, *values)
-        console = Console(file=io.StringIO(), width=120, color_system=None)
-        console.print(table)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]
+            made.add_row(stage.name, str(stage.epochs), *sizes, *values)
+        return render(made)
 
     def _share(self, stage: Stage, name: str) -> str:
         first, now = getattr(self.stages[0], name), getattr(stage, name)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from keras_taylor._data import batches, count_batches
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._loss import summed_loss
 from keras_taylor._recording import map_sizes, record, weights
 from keras_taylor._self_labels import sampled_loss
+from keras_taylor._table import render, table
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput, NonFiniteScores
 
@@ -51,27 +49,30 @@ class Scores:
             raise BadInput(f"values of Scores must have shape ({self.graph.channels},). Received: {values.shape}.")
         bad = [group.name for group in self.graph.groups if not np.isfinite(values[group.channels]).all()]
         if bad:
+            weights = [name for name, value in self._weights() if not np.isfinite(value).all()]
+            bad = list(dict.fromkeys(weights)) or bad
             raise NonFiniteScores(
                 f"Scores of criterion {self.criterion!r} must be finite. Received: NaN or infinity in {', '.join(bad[:5])}"
                 f"{f' and {len(bad) - 5} more layers' if len(bad) > 5 else ''}. "
                 "Check the model's weights and the data for NaN, and that the loss is finite on them."
             )
 
+    def _weights(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for step in self.graph.steps:
+            yield from ((step.call.name, weight.numpy()) for weight in getattr(step.call.operation, "weights", ()))
+
     def by_layer(self) -> dict[str, NDArray[np.float64]]:
         """The scores of every producer's channels, in the order of its filters."""
         return {name: self.values[self.graph.channel[ids]] for ids, name in self.graph.births}
 
     def __str__(self) -> str:
-        table = Table(title=f"{self.criterion} scores of {self.graph.name} {dict(self.settings)}")
-        for column in ("layer group", "channels", "lowest", "median", "highest"):
-            table.add_column(column, justify="left" if column == "layer group" else "right")
+        title = f"{self.criterion} scores of {self.graph.name} ({', '.join(f'{k}={v}' for k, v in self.settings.items())})"
+        made = table(title, ("layer group", "channels>", "lowest>", "median>", "highest>"))
         for group in self.graph.groups:
             values = self.values[group.channels]
             numbers = (f"{x:.3g}" for x in (values.min(), np.median(values), values.max()))
-            table.add_row(group.name, str(len(values)), *numbers)
-        console = Console(file=io.StringIO(), width=120, color_system=None)
-        console.print(table)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]
+            made.add_row(group.name, str(len(values)), *numbers)
+        return render(made)
 
 
 def score(

@@ -48,6 +48,9 @@ def check_rule(operation: type, *, seeds: int = 3, tolerance: float = 1e-4) -> N
         raise BadInput(
             f"examples() of {type(rule).__name__} must contain a {operation.__name__}. Received: {len(models)} models."
         )
+    assert any(trace(model).locks[group.channels[0]] == "" for model in models for group in trace(model).groups), (
+        f"the examples of {type(rule).__name__} must leave a channel to remove: {trace(models[0])}"
+    )
     for model in models:
         randomize(model, seed=0)
         for seed in range(seeds):

@@ -198,7 +198,7 @@ CASES = {
     "no examples": (lambda: kt.score(chain(), DATA, examples=0), errors.BadInput, "examples must be at least 1. Received: 0"),
     "data that is no data": (lambda: kt.score(chain(), 7), errors.BadInput, "data must be what `fit` takes"),
     # numbers
-    "NaN in a layer": (lambda: kt.score(with_nan(), DATA), errors.NonFiniteScores, "NaN or infinity in conv1"),
+    "NaN in a layer": (lambda: kt.score(with_nan(), DATA), errors.NonFiniteScores, "NaN or infinity in conv2"),
     "NaN in a kernel": (
         lambda: kt.score(with_nan(), criterion="magnitude"),
         errors.NonFiniteScores,

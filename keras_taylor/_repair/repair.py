@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import time
@@ -12,8 +11,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from keras_taylor._data import batches as read_batches
 from keras_taylor._flatten import infer
@@ -24,6 +21,7 @@ from keras_taylor._repair.consumers import Consumer, consumers
 from keras_taylor._repair.frontier import Batches, live_bytes
 from keras_taylor._repair.methods import Fit, recalibrate, refit
 from keras_taylor._repair.normal import NormalEquations
+from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput, unknown_name
 
 METHODS = ("bias", "lstsq", "batchnorm")
@@ -65,15 +63,12 @@ class Repair:
     examples: tuple[int, int]
 
     def __str__(self) -> str:
-        table = Table(title=f"Repair on {self.examples[0]} examples, judged on {self.examples[1]} others")
-        for column in ("methods", "output error", "top-1 agreement", "passes", "seconds", ""):
-            table.add_column(column, justify="right" if column not in ("methods", "") else "left")
+        title = f"Repair on {self.examples[0]} examples, judged on {self.examples[1]} others"
+        made = table(title, ("methods", "output error>", "top-1 agreement>", "passes>", "seconds>", ""))
         for one in self.attempts:
             numbers = (f"{one.error:.4g}", f"{one.agreement:.3f}", str(one.passes), f"{one.seconds:.1f}")
-            table.add_row(" + ".join(one.methods) or "none", *numbers, "chosen" if one.methods == self.methods else "")
-        console = Console(file=io.StringIO(), width=110, color_system=None)
-        console.print(table)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]
+            made.add_row(" + ".join(one.methods) or "none", *numbers, "chosen" if one.methods == self.methods else "")
+        return render(made)
 
 
 def repair(

@@ -100,6 +100,13 @@ def register_criterion(name: str) -> Callable[[_Kind], _Kind]:
     """Class decorator: `kt.score(criterion=name)` makes the criterion with its default options."""
 
     def register(kind: _Kind) -> _Kind:
+        unknown = kind.needs - {"contribution", "filters"}
+        if unknown:
+            raise BadInput(f"needs of a criterion must be 'contribution' or 'filters'. Received: {sorted(unknown)}.")
+        if name in _REGISTRY and _REGISTRY[name].__qualname__ != kind.__qualname__:
+            raise BadInput(
+                f"The name of a criterion must be free. Received: {name!r}, which is {_REGISTRY[name].__qualname__}."
+            )
         kind.name = name
         _REGISTRY[name] = kind
         return kind

@@ -150,7 +150,7 @@ class SplitOperation(Shaping):
             return Remake()
         # A part that holds one label throughout has no channel axis; its label is locked, so it keeps its length.
         sizes = [
-            int(keep[part.ids].sum()) if part.axis == given.axis else tensor.shape[given.axis]
+            int(keep[part.ids].sum()) if part.axis == given.axis else tensor.shape[given.axis] or 0
             for part, tensor in zip(step.outputs, step.call.outputs, strict=True)
         ]
         return Remake({"indices_or_sections": tuple(int(end) for end in np.cumsum(sizes)[:-1])})
