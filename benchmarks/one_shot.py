@@ -1,7 +1,7 @@
 """Prune a trained classifier in one shot, without any training after it: accuracy at 90 to 50 % of the MACs.
 
-Every criterion scores the first 2,048 training images; the test images only measure. The rows labelled "published" are those
-of DESIGN.md section 5, from the same weights and images.
+Every criterion scores the first 2,048 training images; the test images only measure. The rows labelled "published" were
+measured before this package was written, with other code, on the same weights and images.
 
     python benchmarks/one_shot.py --weights resnet20.keras --data cifar10_lossless.npz
 
@@ -31,7 +31,7 @@ CRITERIA: dict[str, kt.Criterion] = {
     "`random`": kt.criteria.criterion_for("random"),
 }
 RANKS = {"saving": "score per MAC saved", "score": "plain score"}
-# DESIGN.md section 5, "criterion alone": pretrained ResNet-20, 2,048 images to score, 932 test images, no training.
+# Measured before with other code: pretrained ResNet-20, 2,048 images to score, 932 test images, no training.
 PUBLISHED: dict[str, tuple[float, ...]] = {
     "Torch-Pruning 1.6.1 Taylor": (0.885, 0.544, 0.347, 0.244, 0.117),
     "Torch-Pruning 1.6.1 magnitude": (0.893, 0.604, 0.272, 0.290, 0.129),

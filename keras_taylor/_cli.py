@@ -12,7 +12,6 @@ import typer
 
 from keras_taylor import _demo
 from keras_taylor._graph import trace
-from keras_taylor.errors import KerasTaylorError
 
 app = typer.Typer(help="Structured pruning for Keras 3.", no_args_is_help=True, add_completion=False)
 
@@ -39,9 +38,9 @@ def show_trace(model: Annotated[Path, typer.Argument(help="A .keras file.")]) ->
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
-    """What the user can mend is said in one line, with exit code 2; everything else keeps its traceback."""
+    """What the user can mend is said in one line, with exit code 2."""
     try:
         yield
-    except (KerasTaylorError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
         raise typer.Exit(2) from None

@@ -76,4 +76,6 @@ def _carry_slots(old: Any, new: Any, twins: Twins) -> None:
     for before, after in zip(old.variables, new.variables, strict=True):
         cut = cuts[id(reference[id(after)])] if id(after) in reference else ()
         value = before.numpy()
-        after.assign(value if value.shape == tuple(after.shape) else apply_cut(value, cut))
+        value = value if value.shape == tuple(after.shape) else apply_cut(value, cut)
+        if value.shape == tuple(after.shape):  # a slot of another shape (Adafactor's) starts afresh
+            after.assign(value)

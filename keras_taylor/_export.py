@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 from collections.abc import Sequence
@@ -84,7 +85,9 @@ def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = No
         )
     content = _convert(model, quantizer)
     inputs = example_inputs(program, seed, batch=1)
-    error = relative_error(run(model, inputs), LiteModel(content, [x.name for x in functional(model).inputs])(inputs))
+    error = relative_error(
+        run(model, inputs), LiteModel(content, [_argument(x.name) for x in functional(model).inputs])(inputs)
+    )
     if not error <= _TOLERANCE[type(quantizer)]:
         raise ExportMismatch(
             f"The exported file must compute what {model.name!r} computes. Received: a relative error of {error:.1e} on random "
@@ -97,7 +100,7 @@ def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = No
 
 def _convert(model: Any, quantizer: Quantizer | None) -> bytes:
     source = functional(model)
-    specs = [tf.TensorSpec([1, *x.shape[1:]], x.dtype, name=x.name) for x in source.inputs]
+    specs = [tf.TensorSpec([1, *x.shape[1:]], x.dtype, name=_argument(x.name)) for x in source.inputs]
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs: Any) -> Any:
@@ -112,6 +115,11 @@ def _convert(model: Any, quantizer: Quantizer | None) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
     return bytes(converter.convert())
+
+
+def _argument(name: str) -> str:
+    """An input's name as TensorFlow takes it for an argument."""
+    return re.sub(r"\W", "_", name)
 
 
 class LiteModel:

@@ -15,12 +15,23 @@ import tensorflow as tf
 from keras_taylor._data import batches
 from keras_taylor._files import check_writable, write_atomically
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._plan import Constraints, PruningPlan, Target, check_constraints, check_rank, from_mask, to_mask, totals
+from keras_taylor._plan import (
+    Constraints,
+    PruningPlan,
+    Target,
+    check_constraints,
+    check_rank,
+    count_bound,
+    from_mask,
+    to_mask,
+    totals,
+)
 from keras_taylor._prune import (
     SCORING_EXAMPLES,
     PruningResult,
     Removal,
     check_feasible,
+    check_readable,
     check_repair,
     check_validation,
     evaluate,
@@ -141,6 +152,7 @@ def fit_with_pruning(
             f"The model must train as keras.Model does. Received: {type(model).__name__}, which has a {own[0]} of its own; "
             "a rebuilt model is a plain keras.Model. Use kt.prune and your own training loop."
         )
+    check_readable(data)
     graph = trace(model)
     check_feasible(graph, goal, rules)
     check_repair(repair, data)
@@ -247,6 +259,8 @@ class _Run:
         if isinstance(x, (tuple, list)):
             x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(x))
         arguments = dict(self.fitting)
+        if isinstance(x, tf.data.Dataset) and arguments["steps_per_epoch"]:
+            x = x.skip(self.epoch * arguments["steps_per_epoch"])  # go on where the stretch before ended
         if y is None:
             arguments.pop("batch_size")
             arguments.pop("shuffle")
@@ -269,10 +283,7 @@ class _Run:
         """The constraints with names and fractions in terms of the current, already smaller model."""
         widths = {name: len(ids) for ids, name in self.graph.births}
         keep = [self.names[name] for name in rules.kept_layers(list(widths))]
-        bounds = {
-            self.names[name]: tuple(b if isinstance(b, int) else round(b * widths[name]) for b in bound)
-            for name, bound in rules.bounds.items()
-        }
+        bounds = {self.names[name]: tuple(count_bound(b, widths[name]) for b in bound) for name, bound in rules.bounds.items()}
         return replace(rules, keep=keep, bounds=bounds)  # type: ignore[arg-type]
 
     def _forget(self, graph: ChannelGraph, decided: PruningPlan) -> None:
@@ -282,6 +293,8 @@ class _Run:
         before = self.alive.copy()
         for ids, name in self.graph.births:
             channels = self.graph.channel[ids]
+            if (self.graph.locks[channels] != "").all():
+                continue  # nothing of it went
             self.alive[channels[before[channels]][~now[self.names[name]]]] = False
 
 

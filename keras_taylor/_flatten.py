@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.models.functional import Functional
 
 from keras_taylor.errors import UnsupportedModel
@@ -57,11 +58,10 @@ class Call:
 
     def static_arrays(self) -> bool:
         """Whether a constant with more than one element is among the arguments (`x * tf.constant([...])`)."""
-        return any(
-            getattr(leaf, "shape", None) is not None and keras.ops.size(leaf) > 1
-            for leaf in keras.tree.flatten((self.args, self.kwargs))
-            if not isinstance(leaf, Tensor)
-        )
+        given = [arg for arg in (*self.args, *self.kwargs.values()) if not isinstance(arg, (str, Tensor))]
+        leaves = [keras.tree.flatten(arg) for arg in given]
+        constant = [arg for arg, parts in zip(given, leaves, strict=True) if not any(isinstance(x, Tensor) for x in parts)]
+        return any(np.size(arg) > 1 for arg in constant)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,7 @@ class Program:
     calls: tuple[Call, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
 
     def run(
         self,
@@ -162,6 +163,14 @@ def _nodes(model: Any) -> Iterator[Any]:
         yield from model._nodes_by_depth[depth]
 
 
+def _feeds(graph: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """What a nested model is called with, in the order of its inputs; a dict goes by name, as in Keras."""
+    given = args[0] if args else next(iter(kwargs.values()))
+    if isinstance(given, dict) and set(given) >= {x.name for x in graph.inputs}:
+        return [given[x.name] for x in graph.inputs]
+    return [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Tensor)]
+
+
 class _Flattener:
     def __init__(self) -> None:
         self._calls: list[Call] = []
@@ -173,7 +182,7 @@ class _Flattener:
         graph = functional(model)
         inputs = tuple(self._tensor(x) for x in graph.inputs)
         outputs = self._enter(graph, "", inputs, None)
-        return Program(tuple(self._calls), inputs, tuple(outputs))
+        return Program(tuple(self._calls), inputs, tuple(outputs), tuple(x.name for x in graph.inputs))
 
     def _tensor(self, symbolic: Any) -> Tensor:
         self._tensors += 1
@@ -188,11 +197,13 @@ class _Flattener:
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: bound.get(id(leaf), leaf), (node.arguments.args, node.arguments.kwargs)
             )
+            if not args and "inputs" in kwargs:
+                args = (kwargs.pop("inputs"),)
             operation = getattr(node.operation, "recorded_layer", node.operation)
             fixed = training if kwargs.get("training") is None else kwargs["training"]
             inner = functional(operation)
             if inner is not None:
-                feeds = [leaf for leaf in keras.tree.flatten((args, kwargs)) if isinstance(leaf, Tensor)]
+                feeds = _feeds(inner, args, kwargs)
                 outputs = self._enter(inner, f"{self._name(operation, path)}/", feeds, fixed)
             else:
                 if fixed is not None and getattr(operation, "_call_has_training_arg", False):

@@ -110,7 +110,9 @@ def make_gates(graph: ChannelGraph) -> dict[int, TaylorGate]:
     """A gate for every layer whose kernel reads channels, by id of the layer."""
     return {
         id(step.call.operation): TaylorGate(
-            step.call.operation, axis=step.inputs[0].axis, name=f"gate_{step.call.operation.name}"
+            step.call.operation,
+            axis=step.inputs[0].axis - len(step.call.inputs[0].shape),
+            name=f"gate_{step.call.operation.name}",
         )
         for step in graph.steps
         if step.consumes and step.inputs[0].axis is not None

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from keras_taylor._cost import Cost
 from keras_taylor._flatten import Program, flatten
 from keras_taylor._table import render, table
-from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Step, Trace, rule_for
+from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Step, rule_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,14 +205,8 @@ def trace(model: Any) -> ChannelGraph:
     return ChannelGraph(model.name, program, steps, labels)
 
 
-class _Locked(LayerRule):
-    """Stands in for a missing rule: nothing about the operation changes."""
-
-    def trace(self, call: Any, labels: Labeller) -> Trace:
-        return labels.refuse(call, "has no rule")
-
-
-_LOCKED = _Locked()
+_LOCKED = LayerRule()
+"""Stands in for a missing rule: nothing about the operation changes."""
 
 
 def _input_labels(labels: Labeller, shape: tuple[int | None, ...], number: int) -> Labels:
@@ -224,8 +218,18 @@ def _input_labels(labels: Labeller, shape: tuple[int | None, ...], number: int) 
 
 
 def _tie_shared(labels: Labeller, first: Step, step: Step) -> None:
-    """All calls of a layer with weights see the same kernel, so their labels are the same channels."""
-    if step is first or not getattr(step.call.operation, "weights", ()):
+    """All calls of an operation share its kernel and its configuration, so their labels are the same channels."""
+    if step is first:
+        return
+    configured = step.rule.config or type(step.rule).remake is not LayerRule.remake
+    if configured and not getattr(step.call.operation, "weights", ()):
+        for one, other in zip(first.outputs, step.outputs, strict=True):
+            if len(one.ids) == len(other.ids):
+                labels.tie(one.ids, other.ids)
+            else:
+                labels.lock(np.concatenate([one.ids, other.ids]), f"{step.call.name} is shared between different shapes")
+        return
+    if not getattr(step.call.operation, "weights", ()):
         return
     if step.axes.keys() != first.axes.keys():
         reason = f"{step.call.name} is shared, and cannot be followed in all of its calls"

@@ -41,11 +41,26 @@ def summed_loss(model: Any, loss: Any = None) -> Objective:
     fresh = CompileLoss(loss, weights, output_names=getattr(model, "output_names", None))
 
     def objective(x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
-        value = fresh(y, y_pred, sample_weight)
-        sums = {one.loss.reduction for one in fresh._flat_losses} == {"sum"}
-        return value if sums else value * _batch(y_pred, value.dtype)
+        if not fresh.built:
+            fresh(y, y_pred, sample_weight)  # resolves names and structures into losses
+            fresh._flat_losses = [one._replace(loss=_Summed(one.loss)) for one in fresh._flat_losses]
+        return fresh(y, y_pred, sample_weight)
 
     return objective
+
+
+class _Summed(keras.losses.Loss):
+    """A loss with whatever reduction, summed over examples (a mean over the other axes of an example)."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__(name=loss.name, reduction="sum", dtype=loss.dtype)
+        self.loss = loss
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        value = self.loss.call(y_true, y_pred)
+        if len(value.shape) == 0:  # a function that averages over the batch itself
+            return tf.fill(tf.shape(y_pred)[:1], value)
+        return value / tf.cast(tf.math.reduce_prod(tf.shape(value)[1:]), value.dtype)
 
 
 def _overridden(model: Any) -> Objective:

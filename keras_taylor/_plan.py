@@ -68,7 +68,8 @@ class Constraints:
 
     Args:
         min_channels: every producer keeps at least this many (or all, if it has fewer).
-        round_to: a producer that shrinks keeps a multiple of this; 8 suits XNNPACK and GPUs.
+        round_to: a producer that shrinks keeps a multiple of this; 8 suits XNNPACK and GPUs. Among tied producers of different
+            widths it holds for the widest.
         keep: names of layers whose channels all stay, or a predicate on the name.
         bounds: for single layers `(at least, at most)`: ints count channels, floats are fractions of the layer's width.
 
@@ -151,7 +152,7 @@ class PruningPlan:
             version = data.pop("format")
             if version == _FORMAT:
                 return cls(**data)
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(f"A plan must be JSON as PruningPlan.save writes it. Received: {error!r}.") from None
         raise BadInput(f"The format of a plan must be {_FORMAT}. Received: {version!r}. Update keras_taylor.")
 
@@ -225,10 +226,10 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         keep=kept,
         round_to=rules.round_to,
         lower={name: _lower(rules, name, len(ids)) for ids, name in graph.births},
-        upper={name: _count(rules.bounds[name][1], len(ids)) for ids, name in graph.births if name in rules.bounds},
+        upper={name: count_bound(rules.bounds[name][1], len(ids)) for ids, name in graph.births if name in rules.bounds},
     )
     if not ranking.run():
-        raise _infeasible(graph, target, ranking)
+        raise _infeasible(graph, target, rules, ranking)
     return from_mask(graph, ranking.keep)
 
 
@@ -303,16 +304,17 @@ def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:
 
 
 def _lower(rules: Constraints, name: str, width: int) -> int:
-    bound = _count(rules.bounds[name][0], width) if name in rules.bounds else 1
+    bound = count_bound(rules.bounds[name][0], width) if name in rules.bounds else 1
     return min(max(rules.min_channels, bound), width)
 
 
-def _count(bound: float, width: int) -> int:
-    count = bound if isinstance(bound, int) else round(bound * width)
+def count_bound(bound: float, width: int) -> int:
+    """A bound of `Constraints` in channels."""
+    count = bound if isinstance(bound, numbers.Integral) else round(bound * width)
     return min(max(int(count), 1), width)
 
 
-def _infeasible(graph: ChannelGraph, target: Target, ranking: Ranking) -> InfeasibleTarget:
+def _infeasible(graph: ChannelGraph, target: Target, rules: Constraints, ranking: Ranking) -> InfeasibleTarget:
     full = totals(graph)
     reached = totals(graph, ranking.keep)
     missed = [
@@ -320,9 +322,10 @@ def _infeasible(graph: ChannelGraph, target: Target, ranking: Ranking) -> Infeas
         for name, wanted in target.absolute(full).items()
         if reached[name] > wanted
     ]
+    missed += [f"bounds of {name}: asked at most {most}, smallest reachable {now}" for name, most, now in ranking.over()]
     locks = [f"{group.name} ({group.reason})" for group in graph.groups if group.locked]
     return InfeasibleTarget(
-        f"Target must be reachable. Received: {target}. {'; '.join(missed)}. Locks in the way: "
+        f"Target must be reachable. Received: {target}, {rules}. {'; '.join(missed)}. Locks in the way: "
         f"{'; '.join(locks[:6])}{f' and {len(locks) - 6} more' if len(locks) > 6 else ''}. "
         "Ask for more, or loosen the constraints (min_channels, round_to, keep, bounds)."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,6 +144,7 @@ def prune(
     goal = require_target(target)
     check_rank(rank)
     check_constraints(constraints)
+    check_readable(data)
     graph = trace(model)
     check_feasible(graph, goal, constraints or Constraints())
     check_validation(validation_data)
@@ -178,6 +179,15 @@ def require_target(target: Target | None) -> Target:
 def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
     """Raise `InfeasibleTarget` or `UnknownName` before any data is read."""
     plan(Scores(graph, np.zeros(graph.channels)), target, constraints)
+
+
+def check_readable(data: Any) -> None:
+    """Raise `BadInput` for data that can be read only once."""
+    if isinstance(data, Iterator):
+        raise BadInput(
+            f"data must be readable more than once. Received: a {type(data).__name__}. Pass arrays, a tf.data.Dataset "
+            "(tf.data.Dataset.from_generator) or a PyDataset."
+        )
 
 
 def check_validation(data: Any) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_taylor._graph import ChannelGraph
+from keras_taylor._graph import ChannelGraph, LayerGroup
 
 Mask = NDArray[np.bool_]
 
@@ -76,16 +76,17 @@ class Ranking:
         self.queues = [queue for group in graph.groups if (queue := self._queue(group, fixed, axis_of)) is not None]
         self.history: list[tuple[_Queue, NDArray[np.int64]]] = []
 
-    def _queue(self, group: object, fixed: Mask, axis_of: Mapping[str, int]) -> _Queue | None:
-        channels = group.channels[~fixed[group.channels]]  # type: ignore[attr-defined]
+    def _queue(self, group: LayerGroup, fixed: Mask, axis_of: Mapping[str, int]) -> _Queue | None:
+        channels = group.channels[~fixed[group.channels]]
         if not len(channels):
             return None
-        axes = [axis_of[name] for name in group.producers]  # type: ignore[attr-defined]
+        axes = [axis_of[name] for name in group.producers]
         axis = max(axes, key=lambda a: self.cost.full[a])
         order = self.scores[channels]
         if self.by_saving:
             rows = self.cost.incidence[channels].toarray()
-            order = _per(order, self.savings(rows, self.together(rows)))
+            saved = self.savings(rows, self.together(rows))
+            order = _per(order, saved) if (saved > 0).all() else order
         channels = channels[np.argsort(order, kind="stable")]
         per_channel = int(self.cost.incidence[[channels[0]], :][:, [axis]].sum())
         return _Queue(channels, axis, axes, max(per_channel, 1))
@@ -110,26 +111,27 @@ class Ranking:
         """What the slope of each budget counts twice for each block."""
         return {budget: np.array([self.cost.together(budget, row) for row in positions]) for budget in self.budgets}
 
+    def over(self) -> list[tuple[str, int, int]]:
+        """Producers above their upper bound: name, bound, and what they have."""
+        return [
+            (name, int(self.ceiling[axis]), int(self.counts[axis]))
+            for (_, name), axis in zip(self.graph.births, self.cost.producers, strict=True)
+            if self.counts[axis] > self.ceiling[axis]
+        ]
+
     def run(self) -> bool:
-        """Remove until the budgets are met and the ceilings respected; False when nothing is left to remove."""
-        self._lower_to_ceilings()
+        """Remove until the budgets are met and the upper bounds respected; False when nothing is left that may go."""
         offers = _Offers(self)
-        while self.unmet():
-            best = offers.best()
+        while (exceeded := self.counts > self.ceiling).any() or self.unmet():
+            best = offers.best(exceeded if exceeded.any() else None)
             if best is None:
                 return False
             self._remove(*best)
-            offers.refresh(best[0])
+            for queue in self.queues:
+                if queue.axis == best[0].axis:
+                    offers.refresh(queue)
         self._restore()
         return True
-
-    def _lower_to_ceilings(self) -> None:
-        for queue in self.queues:
-            while any(self.counts[axis] > self.ceiling[axis] for axis in queue.axes):
-                block = queue.block(self.counts[queue.axis], self.round_to)
-                if not len(block) or not self.allowed(self.cost.positions(block)):
-                    break
-                self._remove(queue, block, self.cost.positions(block))
 
     def allowed(self, positions: NDArray[np.float64]) -> bool:
         """Whether every axis keeps its least number of positions without these."""
@@ -143,7 +145,7 @@ class Ranking:
         self.history.append((queue, block))
 
     def _restore(self) -> None:
-        """Give back, the last one first, what still fits: then no removed block could return."""
+        """Give back, the last one first, what still fits: then the last block of no queue could return."""
         stuck: set[int] = set()
         for queue, block in reversed(self.history):
             if id(queue) in stuck:
@@ -151,7 +153,9 @@ class Ranking:
             positions = self.cost.positions(block)
             self.counts += positions
             over = (self.counts > self.ceiling) & (positions > 0)
-            if not over.any() and not self.unmet():
+            now, full = int(self.counts[queue.axis]), self.cost.full[queue.axis]
+            uneven = now % self.round_to != 0 and now != full
+            if not over.any() and not uneven and not self.unmet():
                 self.keep[block] = True
                 queue.taken -= len(block)
             else:
@@ -197,12 +201,14 @@ class _Offers:
         queue.channels = np.delete(queue.channels, queue.taken)
         return queue.taken < len(queue.channels)
 
-    def best(self) -> tuple[_Queue, NDArray[np.int64], NDArray[np.float64]] | None:
-        """The block with the lowest score per saving that is still allowed."""
+    def best(self, axes: Mask | None = None) -> tuple[_Queue, NDArray[np.int64], NDArray[np.float64]] | None:
+        """The block with the lowest score per saving that is still allowed; of those that touch `axes`, if given."""
         ranking = self.ranking
         while np.isfinite(self.score).any():
             saved = ranking.savings(self.positions, self.together)
             key = _per(self.score, saved) if ranking.by_saving else np.where(saved > 0, self.score, np.inf)
+            if axes is not None:  # an upper bound comes first, by plain score
+                key = np.where((self.positions[:, axes] > 0).any(axis=1), self.score, np.inf)
             i = int(np.argmin(key))
             if not np.isfinite(key[i]):
                 return None

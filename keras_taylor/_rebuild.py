@@ -75,8 +75,8 @@ def flat_names(graph: ChannelGraph) -> dict[str, str]:
     last = {paths[step.call.name] for step in graph.steps if outputs & {tensor.index for tensor in step.call.outputs}}
     uses = Counter(path.rsplit("/", 1)[-1] for path in set(paths.values()))
     names: dict[str, str] = {}
-    taken: set[str] = set()
-    for path in dict.fromkeys(paths.values()):
+    taken = set(graph.program.input_names)
+    for path in sorted(dict.fromkeys(paths.values()), key=lambda path: path not in last):
         short = path.rsplit("/", 1)[-1]
         name = path.split("/")[0] if path in last else short if uses[short] == 1 else path.replace("/", "_")
         while name in taken:
@@ -116,6 +116,7 @@ class _Rebuilder:
         if key in self.copies:
             return self.copies[key][0](*args, **kwargs)
         copy, result = self._copy(step, remake.config, args, kwargs)
+        step.rule.inherit(call.operation, copy)
         self.copies[key] = (copy, step)
         return result
 

@@ -50,6 +50,8 @@ def weights(graph: ChannelGraph) -> Record:
             if name in step.rule.kernels and "out" in axes and step.call.name in born:
                 kernel = np.moveaxis(getattr(step.call.operation, name).numpy(), axes.index("out"), -1)
                 kernel = kernel.reshape(-1, kernel.shape[-1]).astype(float)
+                if kernel.shape[-1] != len(born[step.call.name]):
+                    continue  # refused: its labels are not its filters
                 filters.append(Filters(kernel, graph.channel[born[step.call.name]]))
     return Record(graph.channels, map_sizes(graph), np.empty((0, graph.channels)), tuple(filters))
 
@@ -90,10 +92,14 @@ class _Step:
     def __call__(self, x: Any, y: Any, weight: Any) -> NDArray[np.float64]:
         """Contributions of one batch, shape `(batch, gated positions)`."""
         x, y, weight = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
-        self._check(keras.tree.flatten(x))
+        self._check(self.source._standardize_inputs(x))
         if not self.gates:
             return np.empty((0, 0))
-        return np.asarray(self._run(x, y, weight).numpy(), np.float64) / self.scale
+        found = np.asarray(self._run(x, y, weight, tf.constant(self.scale)).numpy(), np.float64) / self.scale
+        if self.scale != 1.0 and not np.isfinite(found).all():
+            self.scale = 1.0  # the scale that keeps small gradients was too much for large ones
+            return self(x, y, weight)
+        return found
 
     def _check(self, arrays: list[Any]) -> None:
         expected = [tensor.shape for tensor in self.graph.program.inputs]
@@ -104,7 +110,7 @@ class _Step:
             if array.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(array))):
                 raise BadInput("data must be finite. Received: NaN or infinity in the inputs.")
 
-    def _record(self, x: Any, y: Any, weight: Any) -> Any:
+    def _record(self, x: Any, y: Any, weight: Any, scale: Any) -> Any:
         inputs = self.source._standardize_inputs(x)
         batch = tf.shape(inputs[0])[0]
         with ExitStack() as stack:
@@ -115,7 +121,7 @@ class _Step:
             y_pred = keras.tree.pack_sequence_as(self.source._outputs_struct, outputs)
             if isinstance(y_pred, list) and len(y_pred) == 1:
                 y_pred = y_pred[0]
-            loss = self.objective(x, y, y_pred, weight) * self.scale
+            loss = tf.cast(self.objective(x, y, y_pred, weight), tf.float32) * scale
         found = tape.gradient(loss, probes, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return tf.concat(found, axis=1)
 

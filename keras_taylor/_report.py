@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_taylor._files import write_atomically
 from keras_taylor._table import render, table
+from keras_taylor.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Report:
 
     def __getitem__(self, name: str) -> Stage:
         """The stage of that name."""
-        return next(stage for stage in self.stages if stage.name == name)
+        stages = {stage.name: stage for stage in self.stages}
+        if name not in stages:
+            raise unknown_name("stage", name, stages)
+        return stages[name]
 
     def to_json(self) -> str:
         """The report as JSON text."""

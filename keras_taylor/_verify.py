@@ -43,6 +43,8 @@ def verify(
 ) -> Verification:
     """Compare the pruned model with the original whose removed channels are silenced **at the inputs of their consumers**.
 
+    The traced graph, with nothing silenced, must also compute what the original does.
+
     Call it right after `kt.rebuild`: training or repair changes what the pruned model computes.
 
     Args:
@@ -69,8 +71,9 @@ def verify(
     """
     graph = trace(model)
     keep = graph.keep_labels(to_mask(graph, plan))
-    batch = example_inputs(graph.program, seed) if inputs is None else keras.tree.flatten(inputs)
-    return Verification(relative_error(silenced(graph, keep, batch), run(pruned, batch)), tolerance)
+    batch = example_inputs(graph.program, seed) if inputs is None else functional(model)._standardize_inputs(inputs)
+    replay = relative_error(run(model, batch), silenced(graph, np.ones_like(keep), batch))
+    return Verification(max(replay, relative_error(silenced(graph, keep, batch), run(pruned, batch))), tolerance)
 
 
 def relative_error(expected: Sequence[Any], received: Sequence[Any]) -> float:

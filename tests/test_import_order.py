@@ -14,6 +14,7 @@ ORDER = """
 errors
 _flatten
 rules
+_table
 _cost
 _graph
 _gate

@@ -6,8 +6,6 @@ from typing import Any
 
 import keras
 
-from keras_taylor.rules._base import rule_for
-
 _ELEMENTWISE = {
     getattr(keras.activations, name)
     for name in (
@@ -17,6 +15,7 @@ _ELEMENTWISE = {
     ).split()
     if hasattr(keras.activations, name)
 }
+_LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
 
 
 def mixes_channels(operation: Any) -> str:
@@ -24,9 +23,7 @@ def mixes_channels(operation: Any) -> str:
     activation = getattr(operation, "activation", None)
     if activation is None or activation in _ELEMENTWISE:
         return ""
-    if isinstance(activation, keras.layers.Layer):
-        rule, _ = rule_for(activation)
-        if rule is not None and not activation.weights and not mixes_channels(activation):
-            return ""
+    if type(activation) in _LAYERS or (type(activation) is keras.layers.Activation and not mixes_channels(activation)):
+        return ""
     name = getattr(activation, "__name__", type(activation).__name__)
     return f"has the activation {name!r}, which may mix channels"

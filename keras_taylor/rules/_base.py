@@ -156,9 +156,9 @@ class Labeller:
         return Trace(tuple(outputs))
 
     def spread(self, tensor: Tensor) -> NDArray[np.int64]:
-        """The label of every position of `tensor`, with a batch of one; an unknown length counts as two."""
+        """The label of every position of `tensor`, with a batch of two; an unknown length counts as two."""
         labels = self[tensor]
-        dims = [1, *(2 if d is None else d for d in tensor.shape[1:])]
+        dims = [2, *(2 if d is None else d for d in tensor.shape[1:])]
         if labels.axis is None:
             constant = self.fresh(1)
             self.lock(constant, "no channel runs along it")
@@ -230,6 +230,9 @@ class LayerRule:
     def remake(self, step: Step, keep: Keep) -> Remake:
         """How to call the operation again with the channels that `keep` (a boolean per label) leaves."""
         return Remake({entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes})
+
+    def inherit(self, operation: Any, copy: Any) -> None:
+        """Tell the rebuilt copy of an operation what its config does not say."""
 
     def linear(self, operation: Any) -> Linear | None:
         """How the outputs, before the activation, depend on the inputs; None when repair cannot refit the operation."""

@@ -96,6 +96,10 @@ class Conv(_Convolution):
             config["groups"] = filters * layer.groups // layer.filters
         return Remake(config)
 
+    def inherit(self, operation: Any, copy: Any) -> None:
+        if operation.groups > 1:
+            copy.pruned_by_whole_groups = _whole_groups(operation)
+
     def linear(self, operation: Any) -> Linear:
         groups = operation.groups
 
@@ -127,8 +131,10 @@ class Conv(_Convolution):
 
 
 def _whole_groups(layer: Any) -> bool:
+    """Whether whole groups are removed; a pruned layer goes on as it began, whatever its shape has become."""
     inputs = layer.kernel.shape[-2]
-    return layer.groups > 1 and layer.groups > min(inputs, layer.filters // layer.groups)
+    began: bool | None = getattr(layer, "pruned_by_whole_groups", None)
+    return layer.groups > min(inputs, layer.filters // layer.groups) > 0 and layer.groups > 1 if began is None else began
 
 
 @register_rule(keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)

@@ -52,8 +52,6 @@ class Merge(LayerRule):
             axis = given.axis + len(shape) - len(tensor.shape)
             if len(given.ids) == 1 and shape[axis] != 1:
                 labels.lock(given.ids, f"{call.name} ({type(call.operation).__name__}) broadcasts it over all channels")
-            elif axis == 0:
-                return labels.refuse(call, "broadcasts channels over the batch")
             else:
                 met.append(Labels(axis, given.ids))
         if not met or len({one.axis for one in met}) > 1:

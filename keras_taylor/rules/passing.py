@@ -12,7 +12,7 @@ from keras.src.applications.convnext import LayerScale, StochasticDepth
 
 from keras_taylor._flatten import Call
 from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Labeller, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, PassThrough, Trace, register_rule
 
 layers = keras.layers
 
@@ -39,6 +39,11 @@ def _between(*make: Callable[[], Any]) -> list[Any]:
 )
 class Elementwise(PassThrough):
     """No weights, no mixing."""
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        if getattr(call.operation, "noise_shape", None) is not None:
+            return labels.refuse(call, "has a fixed noise shape")
+        return super().trace(call, labels)
 
     def examples(self) -> Sequence[Any]:
         return _between(layers.ReLU, layers.LeakyReLU, lambda: layers.Dropout(0.5), lambda: StochasticDepth(0.1))
@@ -161,7 +166,7 @@ class GlobalPooling(LayerRule):
         if given.axis != (1 if first else rank - 1):
             return labels.refuse(call, "pools over the axis that the channels run along")
         axis = given.axis if call.operation.keepdims or first else 1
-        return Trace((type(given)(axis, given.ids),), {"out": given.ids})
+        return Trace((Labels(axis, given.ids),), {"out": given.ids})
 
     def examples(self) -> Sequence[Any]:
         return [
@@ -195,6 +200,11 @@ def _operations(names: str) -> list[type]:
 class UnaryOperation(PassThrough):
     """`keras.ops` functions of one tensor."""
 
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        if call.static_arrays() or any(np.size(value) > 1 for value in _options(call.operation)):
+            return labels.refuse(call, "has a constant for each channel")
+        return super().trace(call, labels)
+
     def examples(self) -> Sequence[Any]:
         def net(*functions: Callable[[Any], Any]) -> Any:
             x = inputs = keras.Input((8, 8, 3))
@@ -204,6 +214,11 @@ class UnaryOperation(PassThrough):
             return keras.Model(inputs, layers.Conv2D(4, 1)(x))
 
         return [net(keras.ops.relu, keras.ops.negative, lambda x: keras.ops.clip(x, -1.0, 2.0), keras.ops.gelu)]
+
+
+def _options(operation: Any) -> list[Any]:
+    """What an operation was made with."""
+    return [value for name, value in vars(operation).items() if not name.startswith("_")]
 
 
 @register_rule(*_operations("Mean Sum Max Min Amax Amin"))
@@ -217,7 +232,7 @@ class Reduction(LayerRule):
         if given.axis is None or given.axis in gone or 0 in gone or len(call.inputs) > 1:
             return labels.refuse(call, "reduces over the channels or the batch")
         lost = 0 if call.operation.keepdims else sum(a < given.axis for a in gone)
-        return Trace((type(given)(given.axis - lost, given.ids),), {"out": given.ids})
+        return Trace((Labels(given.axis - lost, given.ids),), {"out": given.ids})
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((8, 8, 3))
