@@ -44,8 +44,8 @@ class Export:
 def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = None, *, seed: int = 0) -> Export:
     """Write a model as a `.tflite` file, run the file with LiteRT, and compare it with the model.
 
-    The file appears at `path` only after the check has passed. Its batch size is 1 and can be resized
-    (`interpreter.resize_tensor_input`).
+    The file appears at `path` only after the check has passed. It takes one example at a time, or any batch
+    size after `interpreter.resize_tensor_input`.
 
     Args:
         model: a built Functional or Sequential model.
@@ -100,7 +100,7 @@ def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = No
 
 def _convert(model: Any, quantizer: Quantizer | None) -> bytes:
     source = functional(model)
-    specs = [tf.TensorSpec([1, *x.shape[1:]], x.dtype, name=_argument(x.name)) for x in source.inputs]
+    specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype, name=_argument(x.name)) for x in source.inputs]
 
     @tf.function(input_signature=specs, autograph=False)
     def serve(*inputs: Any) -> Any:

@@ -73,7 +73,8 @@ def verify(
     keep = graph.keep_labels(to_mask(graph, plan))
     batch = example_inputs(graph.program, seed) if inputs is None else functional(model)._standardize_inputs(inputs)
     replay = relative_error(run(model, batch), silenced(graph, np.ones_like(keep), batch))
-    return Verification(max(replay, relative_error(silenced(graph, keep, batch), run(pruned, batch))), tolerance)
+    error = relative_error(silenced(graph, keep, batch), run(pruned, batch))
+    return Verification(float(np.max([replay, error])), tolerance)  # NaN stays NaN
 
 
 def relative_error(expected: Sequence[Any], received: Sequence[Any]) -> float:

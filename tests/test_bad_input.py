@@ -36,12 +36,6 @@ def with_nan(layer="conv2"):
     return model
 
 
-def linear():
-    """Without a ReLU: TensorFlow's fused ReLU turns NaN into zero."""
-    net = [keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(4, name="hidden"), layers.Dense(2)]
-    return nets.compiled(keras.Sequential(net))
-
-
 def unbuilt():
     return keras.Sequential([layers.Dense(2)], name="unbuilt")
 
@@ -205,9 +199,9 @@ CASES = {
         "Received: NaN or infinity in conv2.",
     ),
     "NaN in the data": (
-        lambda: kt.prune(linear(), (DATA[0] * np.nan, DATA[1]), HALF),
-        errors.NonFiniteScores,
-        "Check the model's weights and the data",
+        lambda: kt.prune(chain(), (DATA[0] * np.nan, DATA[1]), HALF),
+        errors.BadInput,
+        "data must be finite. Received: NaN or infinity in the inputs",
     ),
     "infinity in scores": (
         lambda: kt.Scores(kt.trace(nets.chain()), np.full(19, np.inf)),
@@ -245,7 +239,11 @@ CASES = {
     ),
     "an export in an unwritable folder": (lambda: kt.export_tflite(chain(), "/proc/m.tflite"), errors.BadInput, "path must be"),
     # loops
-    "negative epochs": (lambda: fitted(chain(), DATA, epochs=-1), errors.BadInput, "epochs must be at least 0. Received: -1"),
+    "negative epochs": (
+        lambda: fitted(chain(), DATA, epochs=-1),
+        errors.BadInput,
+        "epochs must be a whole number of at least 0. Received: -1",
+    ),
     "a schedule longer than the epochs": (
         lambda: fitted(chain(), DATA, epochs=2, schedule=kt.Schedule(steps=5)),
         errors.BadInput,

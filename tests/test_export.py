@@ -85,7 +85,6 @@ def test_several_inputs_and_outputs_keep_their_order(tmp_path):
         kt.LiteModel(export.path)
 
 
-@pytest.mark.xfail(strict=True, reason="exported with a fixed batch of 1, which Flatten and Reshape write into the file")
 @pytest.mark.parametrize("shape", [layers.Flatten, lambda: layers.Reshape((8, 6))])
 def test_any_batch_size_behind_a_reshape(shape, tmp_path):
     model = nets.randomized(keras.Sequential([keras.Input((4, 4, 3)), shape(), layers.Dense(2)]))

@@ -388,7 +388,6 @@ class TestSeveralOutputs:
         data = tf.data.Dataset.from_tensor_slices(({"image": X}, self.labels)).batch(4)
         np.testing.assert_allclose(values(model, data, "conv"), self.per_example(model, (1.0, 1.0)), rtol=1e-4)
 
-    @pytest.mark.xfail(strict=True, reason="a sum and a mean in one model: the sum is multiplied by the batch size as well")
     def test_mixed_reductions(self):
         """One loss is summed, the other averaged: as sums over examples both count alike."""
         losses = {"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"), "size": "mse"}
