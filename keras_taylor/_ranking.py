@@ -84,8 +84,8 @@ class Ranking:
         axis = max(axes, key=lambda a: self.cost.full[a])
         order = self.scores[channels]
         if self.by_saving:
-            rows = self.cost.incidence[channels].toarray()
-            saved = self.savings(rows, self.together(rows))
+            rows, alike = np.unique(self.cost.incidence[channels].toarray(), axis=0, return_inverse=True)
+            saved = self.savings(rows, self.together(rows))[alike.ravel()]
             order = _per(order, saved) if (saved > 0).all() else order
         channels = channels[np.argsort(order, kind="stable")]
         per_channel = int(self.cost.incidence[[channels[0]], :][:, [axis]].sum())
