@@ -166,7 +166,9 @@ def prune(
     whole = model if validation_data is None or not model.compiled else rebuild(model, PruningPlan({}))
     report.stages.append(stage("before", 0, graph, evaluate(whole, validation_data, batch_size)))
     report.stages.append(stage("final", 0, trace(small), evaluate(small, validation_data, batch_size)))
-    return PruningResult(small, decided, report, keras.callbacks.History())
+    history = keras.callbacks.History()
+    history.epoch = []
+    return PruningResult(small, decided, report, history)
 
 
 def require_target(target: Target | None) -> Target:
