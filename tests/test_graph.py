@@ -288,3 +288,12 @@ class TestPrinting:
     def test_the_fingerprint_tells_models_apart(self):
         assert kt.trace(nets.chain()).fingerprint == kt.trace(nets.chain()).fingerprint
         assert kt.trace(nets.chain()).fingerprint != kt.trace(nets.chain(filters=7)).fingerprint
+
+
+def test_a_noise_shape_locks_only_if_it_counts_the_channels():
+    def net(noise_shape):
+        dropout = layers.Dropout(0.5, noise_shape=noise_shape)
+        return kt.trace(keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(6, 3), dropout, layers.Conv2D(2, 1)]))
+
+    assert len(net((None, 1, 1, 1)).locked) == 1
+    assert len(net((None, 1, 1, 6)).locked) == 2

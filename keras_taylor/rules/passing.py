@@ -41,8 +41,9 @@ class Elementwise(PassThrough):
     """No weights, no mixing."""
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
-        if getattr(call.operation, "noise_shape", None) is not None:
-            return labels.refuse(call, "has a fixed noise shape")
+        noise, axis = getattr(call.operation, "noise_shape", None), labels[call.inputs[0]].axis
+        if noise is not None and axis is not None and noise[axis] not in (None, 1):
+            return labels.refuse(call, "has a noise shape that counts the channels")
         return super().trace(call, labels)
 
     def examples(self) -> Sequence[Any]:
