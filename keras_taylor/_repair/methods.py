@@ -90,8 +90,7 @@ class _Fitting:
         self.consumer = consumer
         self.original, self.small = Rows(consumer.linear), Rows(consumer.linear_small)
         groups = consumer.linear.groups
-        self.kernel = _array(getattr(consumer.original, consumer.linear.kernel))
-        whole = consumer.linear.to_matrix(self.kernel)
+        whole = consumer.linear.to_matrix(_array(getattr(consumer.original, consumer.linear.kernel)))
         kept = [np.flatnonzero(consumer.kept_out // whole.shape[2] == g) for g in range(groups)]
         self.target = [whole[g][:, consumer.kept_out[kept[g]] % whole.shape[2]] for g in range(groups)]
         self.old = consumer.linear_small.to_matrix(_array(getattr(consumer.small, consumer.linear_small.kernel)))

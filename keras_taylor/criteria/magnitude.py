@@ -6,8 +6,6 @@ import numpy as np
 
 from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
 
-_State = Array
-
 
 @register_criterion("magnitude")
 class Magnitude(Criterion):
@@ -33,16 +31,16 @@ class Magnitude(Criterion):
         self.normalize = normalize
         self.flops = flops
 
-    def init(self, channels: int, rng: np.random.Generator) -> _State:
+    def init(self, channels: int, rng: np.random.Generator) -> Array:
         """No filter seen yet."""
         return np.zeros(channels)
 
-    def update(self, state: _State, record: Record) -> _State:
+    def update(self, state: Array, record: Record) -> Array:
         """Add the filters of every producer."""
         for filters in record.filters:
             state = state + np.bincount(filters.channels, (filters.kernel**2).mean(axis=0), record.channels)
         return state
 
-    def result(self, state: _State) -> Array:
+    def result(self, state: Array) -> Array:
         """The sum over tied producers."""
         return state

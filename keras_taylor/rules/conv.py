@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ def _spatial(shape: Sequence[int | None], channel_axis: int) -> int:
     return math.prod(d or 1 for axis, d in enumerate(shape) if axis not in (0, channel_axis))
 
 
-class _Convolution(LayerRule):
+class _Convolution(LayerRule, ABC):
     """What all convolutions share: labels on the channel axis, positions from the spatial shape."""
 
     def positions(self, call: Call) -> int:
@@ -50,8 +51,9 @@ class _Convolution(LayerRule):
             labels.lock(traced.outputs[0].ids, f"{call.name} ({type(call.operation).__name__}) {reason}")
         return traced
 
+    @abstractmethod
     def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
-        raise NotImplementedError
+        """Follow the labels `given`, which run along the channel axis."""
 
 
 _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)

@@ -124,18 +124,6 @@ class Rescaling(PassThrough):
         return _between(lambda: layers.Rescaling(0.5, 0.1), lambda: layers.Rescaling([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))
 
 
-class _Window(PassThrough):
-    """Works on the spatial axes of each channel; the channels must run along the channel axis."""
-
-    def trace(self, call: Call, labels: Labeller) -> Trace:
-        given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
-        if rank > 2:
-            axis = 1 if getattr(call.operation, "data_format", None) == "channels_first" else rank - 1
-            if given.axis not in (None, axis):
-                return labels.refuse(call, "works on the axis that the channels run along")
-        return super().trace(call, labels)
-
-
 @register_rule(
     *(
         getattr(layers, f"{kind}{rank}D")
@@ -144,8 +132,16 @@ class _Window(PassThrough):
     ),
     layers.Resizing,
 )
-class SpatialWindow(_Window):
-    """Pooling, padding, cropping and resizing."""
+class SpatialWindow(PassThrough):
+    """Pooling, padding, cropping and resizing: the channels must run along the channel axis."""
+
+    def trace(self, call: Call, labels: Labeller) -> Trace:
+        given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
+        if rank > 2:
+            axis = 1 if getattr(call.operation, "data_format", None) == "channels_first" else rank - 1
+            if given.axis not in (None, axis):
+                return labels.refuse(call, "works on the axis that the channels run along")
+        return super().trace(call, labels)
 
     def examples(self) -> Sequence[Any]:
         return _between(
