@@ -1,7 +1,8 @@
-"""Repair a pruned classifier without training and without labels: each method alone and together, at 90 to 30 % of the MACs.
+"""Prune and repair a classifier without training and without labels: each method alone and together, at 90 to 30 % of the MACs.
 
-Channels are scored and ranked as by default; the calibration seed chooses which training images repair sees and which it holds
-back. The test images only measure.
+Everything that is learnt is learnt from the same few unlabelled training images: channels are scored on them with labels sampled
+from the network, and repair sees most of them and is judged on the rest. The calibration seed chooses them. The test images only
+measure.
 
     python benchmarks/repair.py --weights resnet20.keras --data cifar10_lossless.npz
 
@@ -24,12 +25,14 @@ from _common import RESULTS, accuracy, images, loss_for, normalise, setup, table
 import keras_taylor as kt
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-METHODS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "batchnorm": ("batchnorm",),
-    "bias": ("bias",),
-    "lstsq": ("lstsq",),
-    "lstsq + batchnorm": ("lstsq", "batchnorm"),
+# What is tried: the method, options of kt.repair, and the row that it starts from.
+METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "batchnorm": ("batchnorm", {}, "none"),
+    "bias": ("bias", {}, "none"),
+    "lstsq": ("lstsq", {}, "none"),
+    "lstsq + batchnorm": ("batchnorm", {}, "lstsq"),
+    "lstsq, residual=False": ("lstsq", {"residual": False}, "none"),
+    "lstsq, activation=False": ("lstsq", {"activation": False}, "none"),
 }
 # Measured before with other code on the same weights and images; Torch-Pruning with BatchNorm recalibrated on 2,048 images.
 PUBLISHED: dict[str, tuple[float, ...]] = {
@@ -39,84 +42,106 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
 }
 
 
-def measure(
-    model: Any, scores: kt.Scores, share: float, seed: int, x: Any, test: tuple[Any, Any], count: int
-) -> dict[str, Any]:
+def measure(model: Any, scores: kt.Scores, share: float, seed: int, x: Any, judge: Any) -> dict[str, Any]:
     """Accuracy and seconds of every method at one share with one calibration seed."""
     plan = kt.plan(scores, kt.Target(macs=share))
-    small = kt.rebuild(model, plan)
+    models = {"none": kt.rebuild(model, plan)}
     row: dict[str, Any] = {"share": share, "seed": seed, "macs": plan.after["macs"] / plan.before["macs"]}
-    judged = []
-    for name, method in METHODS.items():
-        start = time.perf_counter()
-        fixed = kt.repair(model, plan, small, x, method, examples=count, seed=seed) if method else None
-        row[name] = accuracy(fixed.model if fixed else small, *test)
-        row[f"{name} seconds"] = round(time.perf_counter() - start, 1)
-        if fixed:
-            judged.append((fixed.attempts[-1].error, name))
-    row["chosen"] = min(judged)[1]
+    row["none"] = judge(models["none"])
+    errors = {}
+    for name, (method, options, start) in METHODS.items():
+        began = time.perf_counter()
+        fixed = kt.repair(model, plan, models[start], x, method, examples=len(x), seed=seed, **options)
+        row[f"{name} seconds"] = round(time.perf_counter() - began, 1)
+        models[name] = fixed.model
+        row[name] = judge(fixed.model)
+        errors.setdefault("none", fixed.attempts[0].error)
+        errors[name] = fixed.attempts[-1].error
+    row["chosen"] = min((error, name) for name, error in errors.items() if "=" not in name)[1]
     row["auto"] = row[row["chosen"]]
     return row
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
+def summary(rows: list[dict[str, Any]], published: bool) -> str:
     """Mean accuracy over the seeds, and its spread."""
     lines = []
-    for name in [*METHODS, "auto"]:
+    for name in ["none", *METHODS, "auto"]:
         cells = []
         for share in SHARES:
             found = np.array([row[name] for row in rows if row["share"] == share])
+            if not len(found):
+                cells.append("")
+                continue
             spread = f" ± {found.std(ddof=1):.3f}" if len(found) > 1 and found.std() > 0 else ""
-            cells.append(f"{found.mean():.3f}{spread}" if len(found) else "")
+            cells.append(f"{found.mean():.3f}{spread}")
         lines.append([f"`{name}`", *cells])
-    published = [[name, *(f"{a:.3f}" for a in found), *[""] * (7 - len(found))] for name, found in PUBLISHED.items()]
-    return table(["method", *(f"{100 * share:.0f} %" for share in SHARES)], [*lines, *published])
+    for name, accuracies in PUBLISHED.items() if published else ():
+        lines.append([name, *(f"{a:.3f}" for a in accuracies), *[""] * (len(SHARES) - len(accuracies))])
+    return table(["method", *(f"{100 * share:.0f} %" for share in SHARES)], lines)
 
 
 def main(
     weights: Annotated[Path, typer.Option(help="A .keras file with a trained classifier.")],
     data: Annotated[Path, typer.Option(help="An .npz file with x_train, y_train, x_test, y_test.")],
     name: Annotated[str, typer.Option(help="What the results call the network and the images.")] = "",
-    scored: Annotated[int, typer.Option(help="Labelled training images to score on: the first ones.")] = 2048,
-    count: Annotated[int, typer.Option(help="Unlabelled training images for repair, a fifth of them held back.")] = 2048,
+    count: Annotated[int, typer.Option(help="Unlabelled training images.")] = 2048,
+    scaling: Annotated[str, typer.Option(help="torch: ImageNet's mean and deviation; tf: -1 to 1.")] = "torch",
+    agreement: Annotated[
+        bool, typer.Option(help="Judge by agreement with the unpruned network's top-1, not by labels.")
+    ] = False,
+    published: Annotated[bool, typer.Option(help="Show the published rows of ResNet-20.")] = False,
+    shares: Annotated[str, typer.Option(help="Shares of the MACs.")] = ",".join(map(str, SHARES)),
     seeds: int = 3,
     results: Annotated[Path, typer.Option(help="JSON file; a .md file is written beside it.")] = RESULTS / "repair.json",
 ) -> None:
-    """Accuracy of a repaired network, without training."""
+    """Accuracy of a repaired network, without training and without labels."""
     environment = setup(0)
     arrays = images(data)
-    x, test = normalise(arrays["x_train"]), (normalise(arrays["x_test"]), arrays["y_test"])
     model = keras.models.load_model(weights, compile=False)
-    model.compile(loss=loss_for(model, test[0]))
-    scores = kt.score(model, (x[:scored], arrays["y_train"][:scored]), batch_size=128)
+    x_test = scale(arrays["x_test"], scaling)
+    model.compile(loss=loss_for(model, x_test))
+    y_test = model.predict(x_test, verbose=0).argmax(-1) if agreement else arrays["y_test"]
+
+    def judge(one: Any) -> float:
+        return accuracy(one, x_test, y_test)
+
     record: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {"rows": []}
     results.parent.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
-        for share in SHARES:
-            if any((row["share"], row["seed"]) == (share, seed) for row in record["rows"]):
-                continue
-            row = measure(model, scores, share, seed, x, test, count)
+        missing = {float(s) for s in shares.split(",")} - {row["share"] for row in record["rows"] if row["seed"] == seed}
+        if not missing:
+            continue
+        chosen = np.random.default_rng(seed).permutation(len(arrays["x_train"]))[:count]
+        x = scale(arrays["x_train"][chosen], scaling)
+        scores = kt.score(model, x, labels="sampled", batch_size=64, seed=seed)
+        for share in sorted(missing, reverse=True):
+            row = measure(model, scores, share, seed, x, judge)
             print(row, flush=True)
             record["rows"].append(row)
             part = results.with_suffix(".part")
             part.write_text(json.dumps(record, indent=1), encoding="utf-8")
             part.replace(results)
-    chosen = sorted({row["chosen"] for row in record["rows"]})
+    picked = sorted({row["chosen"] for row in record["rows"]})
     slowest = max(row["lstsq seconds"] for row in record["rows"])
+    what = "agreement with the unpruned network's top-1" if agreement else f"accuracy (unpruned {judge(model):.4f})"
     write(
         results.with_suffix(".md"),
-        "# Repair without training",
-        f"{name or f'{weights.stem}, {data.stem}'}: accuracy on {len(test[1]):,} test images, unpruned "
-        f"{accuracy(model, *test):.4f}; {count:,} unlabelled training images (a fifth of them held back), mean and standard "
-        f"deviation over {seeds} calibration seeds. Scored on {scored:,} labelled images with `taylor_gate`, ranked per MAC "
-        "saved. 1 MAC = 1.",
-        summary(record["rows"]),
-        f"`auto` takes what agrees best with the unpruned net on the held-back images; here: {', '.join(chosen)}. The slowest "
-        f"least-squares repair took {slowest:.0f} s, copying, judging and testing included.",
-        "Published rows: measured before this package was written, with other code, on the same weights and images.",
-        f"Made by `python benchmarks/repair.py --weights resnet20.keras --data cifar10_lossless.npz`. {environment}.",
+        "# Repair without training and without labels",
+        f"{name or f'{weights.stem}, {data.stem}'}: {what} on {len(x_test):,} images that are not used otherwise; {count:,} "
+        f'unlabelled training images to score on (`labels="sampled"`) and to repair with, mean and standard deviation over '
+        f"{seeds} calibration seeds. Ranked per MAC saved. 1 MAC = 1.",
+        summary(record["rows"], published),
+        f"`auto` takes what differs least from the unpruned net on the fifth of the images that is held back; here: "
+        f"{', '.join(picked)}. The slowest least-squares repair took {slowest:.0f} s, copying and judging included.",
+        *(["Published rows: measured with other code on the same weights and test images."] if published else []),
+        f"Made by `python benchmarks/repair.py --weights {weights.name} --data {data.name}`. {environment}.",
     )
-    print(summary(record["rows"]))
+    print(summary(record["rows"], published))
+
+
+def scale(x: Any, scaling: str) -> Any:
+    """Images as the network was trained on."""
+    return normalise(x) if scaling == "torch" else normalise(x, (0.5,) * 3, (0.5,) * 3)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def score(
     batch_size: int = 32,
     class_weight: Mapping[int, float] | None = None,
     labels: str = "given",
+    draws: int = 4,
     seed: int = 0,
     verbose: int = 0,
 ) -> Scores:
@@ -103,6 +104,8 @@ def score(
         batch_size: for arrays; it changes speed and memory, not the scores.
         class_weight: as in `fit`.
         labels: `"given"` takes them from the data; `"sampled"` needs none, and draws them from the model's own predictions.
+        draws: how often labels are sampled for each example. One draw may be led astray by a rare label: a confident model
+            contributes much to the loss only where an unlikely label is drawn.
         seed: for the random choice of `examples` from arrays, and for criteria that draw random numbers.
         verbose: 1 shows a progress bar like that of `fit`; 0 and 2 do not.
 
@@ -131,6 +134,8 @@ def score(
             raise BadInput(f"data must be given for criterion {chosen.name!r}. Received: None. Pass (x, y) or a data set.")
         if labels not in ("given", "sampled"):
             raise BadInput(f"labels of score must be 'given' or 'sampled'. Received: {labels!r}.")
+        if draws < 1:
+            raise BadInput(f"draws of score must be at least 1. Received: {draws!r}.")
         own = labels == "sampled"
         objective = sampled_loss(model, loss, seed) if own else summed_loss(model, loss)
         given = batches(
@@ -141,11 +146,15 @@ def score(
             seed=seed,
             labels=not own,
         )
+        repeats = draws if own else 1
+        again = (batch for batch in given for _ in range(repeats))
         expected = count_batches(data, batch_size=batch_size, examples=examples)
+        expected = expected and expected * repeats
         progress = keras.utils.Progbar(expected, verbose=int(verbose == 1))
-        for batch in record(model, graph, objective, given):
+        for batch in record(model, graph, objective, again):
             state, seen = chosen.update(state, batch), seen + len(batch.contribution)
             progress.add(1)
+        seen //= repeats
     else:
         state = chosen.update(state, weights(graph))
     values = np.asarray(chosen.result(state), float)

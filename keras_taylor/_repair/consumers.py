@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from keras_taylor._flatten import Call, Tensor
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._rebuild import flat_names
 from keras_taylor.rules import Keep, Linear, Step
+
+Span = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,7 @@ class Residual:
 
 @dataclass(frozen=True, eq=False)
 class Consumer:
-    """A layer whose input lost channels, in the original and in the small model.
+    """A layer whose inputs pruning changed, in the original and in the small model.
 
     Attributes:
         name: of the layer in the original.
@@ -39,6 +42,8 @@ class Consumer:
         kept_out: positions of the original's outputs that the small layer still has.
         norm: the BatchNormalization that reads nothing but this layer's outputs, in both models, or None.
         residual: the sum that this layer's outputs go into, or None.
+        span: the interval in which what reads the outputs (behind `norm` and `residual`) tells values apart: a ReLU takes
+            everything below 0 for 0. None where nothing but an activation function that is flat somewhere reads them.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Consumer:
     kept_out: Any
     norm: tuple[Any, Any] | None
     residual: Residual | None
+    span: Span | None
 
 
 def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool) -> list[Consumer]:
@@ -61,22 +67,24 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
     calls: defaultdict[int, list[Step]] = defaultdict(list)
     for step in graph.steps:
         calls[id(step.call.operation)].append(step)
-    chosen = {}
-    for key, steps in calls.items():
+    changed = _changed(graph, keep)
+    chosen = []
+    for steps in calls.values():
         first = steps[0]
         linear = first.rule.linear(first.call.operation)
-        lost = any(not keep[ids].all() for name, ids in first.axes.items() if name != "out")
         mine = twins[names[first.call.name]]
-        if linear is None or not first.consumes or not lost or len(mine) != len(steps):
+        if linear is None or not first.consumes or len(mine) != len(steps) or _locked(graph, first):
             continue
-        if first.call.operation.trainable or frozen:
-            chosen[key] = (steps, mine, linear)
+        if any(id(step) in changed for step in steps) and (first.call.operation.trainable or frozen):
+            chosen.append((steps, mine, linear))
     original = {names[step.call.name]: step for step in graph.steps}
     readers = _Readers(small)
     found = []
-    for steps, mine, linear in chosen.values():
+    for steps, mine, linear in chosen:
         first, twin = steps[0], mine[0]
-        norm, total = readers.follow(twin) if len(mine) == 1 else (None, None)
+        own = _span(getattr(first.call.operation, "activation", None))
+        norm, total, span = readers.follow(twin) if len(mine) == 1 and own == _EVERYTHING else (None, None, None)
+        residual = _residual(graph, readers, first, twin, original[total.call.name], total) if total else None
         found.append(
             Consumer(
                 first.call.name,
@@ -87,11 +95,29 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
                 twin.rule.linear(twin.call.operation),  # type: ignore[arg-type]
                 first.outputs[0].kept(keep),
                 (original[norm.call.name].call.operation, norm.call.operation) if norm else None,
-                _residual(graph, readers, first, twin, original[total.call.name], total) if total else None,
+                residual,
+                span if own == _EVERYTHING else own,
             )
         )
     order = {id(step.call): number for number, step in enumerate(small.steps)}
     return sorted(found, key=lambda one: order[id(one.calls[0][1])])
+
+
+def _changed(graph: ChannelGraph, keep: Keep) -> set[int]:
+    """The steps whose outputs are not what they were, by id: something that they read lost channels, or changed."""
+    steps: set[int] = set()
+    tensors: set[int] = set()
+    for step in graph.steps:
+        lost = step.consumes and any(not keep[ids].all() for name, ids in step.axes.items() if name != "out")
+        if lost or any(tensor.index in tensors for tensor in step.call.inputs):
+            steps.add(id(step))
+            tensors.update(tensor.index for tensor in step.call.outputs)
+    return steps
+
+
+def _locked(graph: ChannelGraph, step: Step) -> bool:
+    """Whether none of the channels that a layer reads and gives could have been removed."""
+    return all((graph.locks[graph.channel[ids]] != "").all() for ids in step.axes.values())
 
 
 class _Readers:
@@ -113,23 +139,43 @@ class _Readers:
         alone = len(readers) == 1 and index not in self.outputs and self.uses[id(readers[0].call.operation)] == 1
         return readers[0] if alone else None
 
-    def follow(self, step: Step) -> tuple[Step | None, Step | None]:
-        """The BatchNormalization and the sum that alone read the outputs of a layer, one behind the other."""
-        activation = getattr(step.call.operation, "activation", None)
-        if activation is not None and getattr(activation, "__name__", "") != "linear":
-            return None, None
+    def follow(self, step: Step) -> tuple[Step | None, Step | None, Span | None]:
+        """The BatchNormalization and the sum that alone read the outputs of a layer, and the span of what reads those."""
         norm = reader = self.only(step)
         if norm is None or not isinstance(norm.call.operation, keras.layers.BatchNormalization):
             norm = None
         else:
             reader = self.only(norm)
+        reader = self._awake(reader)
+        total = reader if reader is not None and isinstance(reader.call.operation, _SUMS) else None
+        if total is not None:
+            reader = self._awake(self.only(total))
+        return norm, total, _span(reader.call.operation) if reader is not None else None
+
+    def _awake(self, reader: Step | None) -> Step | None:
+        """The next reader that does something in inference."""
         while reader is not None and isinstance(reader.call.operation, _IDLE):
             reader = self.only(reader)
-        return norm, reader if reader is not None and isinstance(reader.call.operation, _SUMS) else None
+        return reader
 
 
 _IDLE = (keras.layers.Dropout, keras.layers.SpatialDropout2D, StochasticDepth)
 _SUMS = (keras.layers.Add, kops.numpy.Add)
+_EVERYTHING = (-math.inf, math.inf)
+_SPANS = {"linear": _EVERYTHING, "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
+
+
+def _span(activation: Any) -> Span | None:
+    """Where an activation (a function, a layer, or None) tells values apart; None for one that is not known to be flat."""
+    if activation is None:
+        return _EVERYTHING
+    if isinstance(activation, keras.layers.ReLU):
+        plain = not activation.negative_slope and not activation.threshold
+        return (0.0, math.inf if activation.max_value is None else float(activation.max_value)) if plain else None
+    if isinstance(activation, keras.layers.Activation):
+        activation = activation.activation
+    name = getattr(activation, "__name__", type(activation).__name__.lower())
+    return _SPANS.get(name)
 
 
 def _residual(

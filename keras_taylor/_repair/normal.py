@@ -34,12 +34,27 @@ class NormalEquations:
 
     def add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Add rows, shapes `(rows, inputs)` and `(rows, outputs)`; summed in float64."""
-        x, y = x.astype(np.float64), y.astype(np.float64)
+        x = x.astype(np.float64)
         self.rows += len(x)
         self.x += x.sum(axis=0)
-        self.y += y.sum(axis=0)
         self.xx += x.T @ x
+        self.add_targets(x, y)
+
+    def add_targets(self, x: NDArray[Any], y: NDArray[Any]) -> None:
+        """Add other targets of rows that were added before, after `forget_targets`."""
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        self.y += y.sum(axis=0)
         self.xy += x.T @ y
+
+    def forget_targets(self) -> None:
+        """Begin to sum up the targets anew."""
+        self.y[:] = 0
+        self.xy[:] = 0
+
+    def varies(self) -> bool:
+        """Whether the inputs are more than one and the same row."""
+        spread = np.diag(self.xx) - self.x**2 / self.rows
+        return bool((spread > 1e-10 * np.diag(self.xx)).any())
 
     def shift(self, weights: Matrix) -> Matrix:
         """The intercept that makes `x @ weights` right on average, shape `(outputs,)`."""

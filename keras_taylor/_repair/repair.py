@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,18 +14,21 @@ import keras
 import numpy as np
 
 from keras_taylor._data import batches as read_batches
-from keras_taylor._flatten import infer
+from keras_taylor._flatten import Call, infer
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._plan import PruningPlan, to_mask
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.consumers import Consumer, consumers
+from keras_taylor._repair.fitting import Fit
 from keras_taylor._repair.frontier import Batches, live_bytes
-from keras_taylor._repair.methods import Fit, recalibrate, refit
+from keras_taylor._repair.methods import recalibrate, refit
 from keras_taylor._repair.normal import NormalEquations
 from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput, unknown_name
 
 METHODS = ("bias", "lstsq", "batchnorm")
+_ROUNDS = 2
+_FAR = 5.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,9 @@ def repair(
     *,
     examples: int = 1024,
     ridge: float = 1e-3,
-    rows: int = 20,
+    rows: int = 30,
     residual: bool = True,
+    activation: bool = True,
     batch_size: int = 64,
     frozen: bool = False,
     seed: int = 0,
@@ -102,6 +107,8 @@ def repair(
         ridge: pull of `"lstsq"` towards the old kernel, relative to the mean variance of a layer's inputs.
         rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position.
         residual: fit towards the original's sum, not its branch, where a layer's outputs go into a residual sum.
+        activation: fit towards what passes the ReLU that reads a layer: where the original is below zero, anything below
+            zero will do.
         batch_size: for arrays, and for running the models.
         frozen: refit layers too that are not trainable.
         seed: for the choice of examples and positions.
@@ -135,6 +142,7 @@ def repair(
         raise BadInput("data must have at least two examples, one to repair on and one held back. Received: 1.")
     fitted = _batched([x[held:] for x in inputs], batch_size)
     judged = _batched([x[:held] for x in inputs], batch_size)
+    _warn_of_range(graph, judged[0])
     expected = _outputs(graph, judged)
     attempts: list[Attempt] = []
     models: dict[tuple[str, ...], Any] = {(): small}
@@ -144,11 +152,12 @@ def repair(
             copy = rebuild(models[chain[:-1]], PruningPlan({}))
             mine = trace(copy)
             found = consumers(graph, keep, mine, frozen)
-            fit = Fit(math.inf if chain[-1] == "bias" else ridge, rows, residual, seed, _progress(chain, verbose))
+            pull = math.inf if chain[-1] == "bias" else ridge
+            fit = Fit(pull, rows, residual, _ROUNDS if activation else 0, seed, _progress(chain, verbose))
             if chain[-1] == "batchnorm":
                 passes = recalibrate(mine, fitted)
             else:
-                _foresee_memory(found, mine, len(inputs[0]))
+                _foresee_memory(found, mine, len(inputs[0]), fit)
                 passes = refit(graph, mine, found, fitted, fit)
             models[chain] = copy
         error, agreement = _distance(expected, _outputs(trace(models[chain]), judged))
@@ -197,6 +206,31 @@ def _inputs(graph: ChannelGraph, data: Any, batch_size: int, examples: int, seed
     return [array[order].astype(t.dtype) for array, t in zip(arrays, graph.program.inputs, strict=True)]
 
 
+def _warn_of_range(graph: ChannelGraph, batch: Sequence[Any]) -> None:
+    """Warn when the first BatchNormalization sees other inputs than in training: images that are not scaled alike."""
+    seen: list[tuple[str, float, float]] = []
+
+    def look(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        layer = call.operation
+        if isinstance(layer, keras.layers.BatchNormalization) and not seen:
+            x = np.asarray(args[0], np.float64)
+            axes = tuple(a for a in range(x.ndim) if a != layer.axis % x.ndim)
+            mean, deviation = layer.moving_mean.numpy(), np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+            if mean.any() or np.ptp(deviation):  # not as they were made, or folded
+                shift = float(np.median(np.abs(x.mean(axes) - mean) / deviation))
+                seen.append((layer.name, shift, float(np.median(x.std(axes) / deviation))))
+        return infer(call, args, kwargs)
+
+    graph.program.run(batch, look)
+    for name, shift, factor in seen:
+        if shift > _FAR or not 1 / _FAR < factor < _FAR:
+            warnings.warn(
+                f"The inputs look different from those of training: at {name!r}, their mean is {shift:.1f} standard deviations "
+                f"off, and they spread {factor:.2g} times as much (medians over the channels). Scale them as in training.",
+                stacklevel=3,
+            )
+
+
 def _batched(arrays: Sequence[Any], size: int) -> Batches:
     return [
         [keras.ops.convert_to_tensor(array[start : start + size]) for array in arrays]
@@ -220,18 +254,23 @@ def _distance(expected: Sequence[Any], received: Sequence[Any]) -> tuple[float, 
     return error if math.isfinite(error) else math.inf, float(np.mean(agreements))
 
 
-def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: int) -> None:
-    """Raise `BadInput` if the largest least-squares fit and the activations between two layers do not fit into memory."""
-    shapes = {one.name: one.linear_small.to_matrix(_kernel(one)).shape for one in found}
-    sizes = {name: shape[0] * NormalEquations.bytes(*shape[1:]) for name, shape in shapes.items()}
-    largest = max(sizes, key=lambda name: sizes[name], default="")
-    needed = sizes.get(largest, 0) + live_bytes(small.program, examples)
+def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: int, fit: Fit) -> None:
+    """Raise `BadInput` if the largest fit, all targets, and the activations between two layers do not fit into memory."""
+    fits, targets = {}, 0
+    for one in found:
+        groups, unknowns, outputs = one.linear_small.to_matrix(_kernel(one)).shape
+        fits[one.name] = groups * NormalEquations.bytes(unknowns, outputs)
+        positions = math.prod(d or 1 for d in one.calls[0][0].outputs[0].shape[1:-1]) * len(one.calls)
+        targets += 4 * groups * outputs * min(examples * positions, fit.wanted(unknowns) + examples)
+    largest = max(fits, key=lambda name: fits[name], default="")
+    activations = live_bytes(small.program, examples)
+    needed = fits.get(largest, 0) + targets + activations
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_AVPHYS_PAGES" in os.sysconf_names else 2**62
     if needed > available:
         raise BadInput(
             f"Memory must suffice for repair. Received: {available:,} bytes available, {needed:,} needed: "
-            f"{sizes.get(largest, 0):,} for the fit of {largest!r}, the rest for the activations of {examples} examples. "
-            "Use fewer examples, or method='bias'."
+            f"{fits.get(largest, 0):,} for the fit of {largest!r}, {targets:,} for the targets of {len(found)} layers, "
+            f"{activations:,} for the activations of {examples} examples. Use fewer examples or rows, or method='batchnorm'."
         )
 
 
