@@ -25,7 +25,7 @@ class Fit:
     """How layers are refitted.
 
     Attributes:
-        ridge: pull towards the old kernel, relative to the mean variance of the inputs; infinity moves the bias alone.
+        ridge: pull towards the old kernel, relative to the variance of each input; infinity moves the bias alone.
         rows: rows per unknown that are sampled, at least; 0 reads every position.
         residual: fit towards the original's sum where a layer's outputs go into one, not towards its branch.
         rounds: how often a layer that a ReLU reads is fitted again, towards what passes the ReLU.
@@ -64,7 +64,7 @@ class Fitting:
         self._target = [whole[g][:, consumer.kept_out[kept[g]] % whole.shape[2]] for g in range(groups)]
         old = consumer.linear_small.to_matrix(_array(getattr(consumer.small, consumer.linear_small.kernel)))
         self._old = old.astype(np.float64)
-        self._sums = [NormalEquations(*old.shape[1:]) for _ in range(groups)]
+        self._sums = self._none()
         self._most = -(-fit.wanted(old.shape[1]) // (images * len(consumer.calls)))
         self._rng = np.random.default_rng(fit.seed)
         self._targets: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = {
@@ -87,14 +87,16 @@ class Fitting:
         targets += _at(others, positions)[:, self.consumer.kept_out] * self._inverse_scale()
 
     def add(self, batch: int, others: Sequence[Any], inputs: Sequence[Any]) -> None:
-        """The same batch in the small model: other operands of the sum, which do part of the work, and inputs."""
+        """The same batch in the small model: other operands of the sum, which do part of the work, and inputs of the calls."""
         if others:
             positions, targets = next(iter(self._targets.values()))[batch]
             self._others.append(_at(others, positions))
             targets -= self._others[-1] * self._inverse_scale()
-        for (call, _), x in zip(self.consumer.calls, inputs, strict=True):
+        for (call, _), x in zip(self.consumer.calls, inputs, strict=False):
             positions, targets = self._targets[id(call)][batch]
-            self._sum(x, positions, targets)
+            rows = self._small.read(_array(x), positions)
+            for sums, one, y in zip(self._sums, rows, np.split(targets, len(rows), axis=1), strict=True):
+                sums.add(one, y)
 
     def again(self) -> int:
         """How many more rounds there are for what reads this layer tells apart only a span of values."""
@@ -157,7 +159,7 @@ class Fitting:
         return np.stack([sums.solve(old, self._ridge(), self._intercept, name) for sums, old in found])
 
     def write(self) -> None:
-        """Solve, and write the weights."""
+        """Solve, write the weights, and forget the rows."""
         consumer, new = self.consumer, self.solve()
         rows, unknowns = self._sums[0].rows, self._old.shape[1]
         if np.isfinite(self._fit.ridge) and rows < unknowns:
@@ -177,8 +179,15 @@ class Fitting:
                 # The layer has no bias: a shift of its output is a shift of the mean that the normalisation takes off.
                 before, norm = consumer.norm  # type: ignore[misc]
                 norm.moving_mean.assign((_array(before.moving_mean)[consumer.kept_out] - shift).astype("float32"))
-        self._targets.clear()
+        self._sums = self._none()
         self._others.clear()
+
+    def close(self) -> None:
+        """Free the targets."""
+        self._targets.clear()
+
+    def _none(self) -> list[NormalEquations]:
+        return [NormalEquations(*self._old.shape[1:]) for _ in self._old]
 
     @property
     def _intercept(self) -> bool:
@@ -188,11 +197,6 @@ class Fitting:
         """Fewer rows than unknowns: the more are missing, the closer to the old kernel."""
         missing = self._old.shape[1] / self._sums[0].rows
         return self._fit.ridge if missing <= 1 else max(self._fit.ridge, 0.1 * missing)
-
-    def _sum(self, inputs: Any, positions: NDArray[np.int64], targets: NDArray[np.float32]) -> None:
-        rows = self._small.read(_array(inputs), positions)
-        for sums, one, y in zip(self._sums, rows, np.split(targets, len(rows), axis=1), strict=True):
-            sums.add(one, y)
 
     def _inverse_scale(self) -> Any:
         """From units of the sum to units of this layer's outputs; 0 where the normalisation all but erases a channel."""

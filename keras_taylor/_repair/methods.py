@@ -56,6 +56,10 @@ def refit(graph: ChannelGraph, small: ChannelGraph, found: Sequence[Consumer], b
         def read(number: int, calls: Any = calls) -> list[Any]:
             return [frontier.peek(number, twin.inputs[0]) for _, twin in calls]
 
+        if len(calls) > 1:  # what a later call reads may come from the layer itself: mend first what the first call shows
+            for number in range(len(batches)):
+                fitting.add(number, (), read(number)[:1])
+            fitting.write()
         for number in range(len(batches)):
             others = fitting.residual.others[1] if fitting.residual else ()
             fitting.add(number, [frontier.peek(number, tensor) for tensor in others], read(number))
@@ -64,6 +68,7 @@ def refit(graph: ChannelGraph, small: ChannelGraph, found: Sequence[Consumer], b
             for number in range(len(batches)):
                 add(number, read(number))
         fitting.write()
+        fitting.close()
         fit.progress(done + 1, len(fittings))
     return 2
 

@@ -65,7 +65,7 @@ class NormalEquations:
 
         Args:
             weights: where the ridge pulls, shape `(inputs, outputs)`.
-            ridge: relative to the mean variance of the inputs.
+            ridge: relative to the variance of each input.
             intercept: whether an intercept is fitted too (take it from `shift` afterwards).
             name: of the layer, for the warning.
 
@@ -77,15 +77,16 @@ class NormalEquations:
         if intercept:
             xx = xx - np.outer(self.x, self.x) / self.rows
             xy = xy - np.outer(self.x, self.y) / self.rows
-        scale = max(float(np.trace(xx)) / len(xx), 1e-30)
-        system = xx + ridge * scale * np.eye(len(xx))
-        wanted = xy - xx @ weights
+        variance = np.diag(xx)
+        size = np.sqrt(np.maximum(variance, max(1e-12 * float(variance.max()), 1e-30)))
+        system = xx / np.outer(size, size) + ridge * np.eye(len(xx))  # of inputs that all vary by 1
+        wanted = (xy - xx @ weights) / size[:, None]
         try:
-            return weights + linalg.cho_solve(linalg.cho_factor(system, lower=True), wanted)
+            return weights + linalg.cho_solve(linalg.cho_factor(system, lower=True), wanted) / size[:, None]
         except linalg.LinAlgError:
             warnings.warn(
                 f"The least-squares fit of {name} is singular ({self.rows} rows for {len(xx)} unknowns, ridge {ridge:g}): the "
                 "smallest change of the kernel is taken. Raise ridge, or repair with more examples.",
                 stacklevel=2,
             )
-            return weights + linalg.lstsq(system, wanted, lapack_driver="gelsy")[0]
+            return weights + linalg.lstsq(system, wanted, lapack_driver="gelsy")[0] / size[:, None]

@@ -104,7 +104,7 @@ def repair(
             least squares towards the original's outputs, in topological order) and `"batchnorm"` (statistics are measured
             again); or `"auto"`, which tries them and keeps what agrees best with the original on held-back examples.
         examples: at most this many examples are used; a fifth of them is held back.
-        ridge: pull of `"lstsq"` towards the old kernel, relative to the mean variance of a layer's inputs.
+        ridge: pull of `"lstsq"` towards the old kernel, relative to the variance of each of a layer's inputs.
         rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position.
         residual: fit towards the original's sum, not its branch, where a layer's outputs go into a residual sum.
         activation: fit towards what passes the ReLU that reads a layer: where the original is below zero, anything below
