@@ -6,7 +6,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import json
 import platform
+import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -81,6 +83,22 @@ def interleaved(repetitions: int, *contenders: Callable[[], Any]) -> list[list[f
     return seconds
 
 
+def status(field: str) -> float:
+    """A field of /proc/self/status in MB, or the peak where there is no such file."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    line = next(line for line in path.read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    """Start to measure `VmHWM` anew, where that is possible."""
+    refs = Path("/proc/self/clear_refs")
+    if refs.exists():
+        refs.write_text("5")
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; the first column is left-aligned, the others right."""
     lines = [" | ".join(header), " | ".join(["---", *["---:"] * (len(header) - 1)])]
@@ -95,3 +113,16 @@ def write(path: Path, *parts: str) -> None:
     part.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     part.replace(path)
     print(f"wrote {path.name}", flush=True)
+
+
+def store(path: Path, record: Any) -> None:
+    """Write JSON in one go: a script that is stopped loses nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    part.replace(path)
+
+
+def stored(path: Path) -> Any:
+    """What `store` wrote, or no rows."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": []}

@@ -11,7 +11,6 @@ measured; started again, the script goes on with what is missing.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 import keras
 import numpy as np
 import typer
-from _common import RESULTS, accuracy, images, loss_for, normalise, setup, table, write
+from _common import RESULTS, accuracy, images, loss_for, normalise, setup, store, stored, table, write
 
 import keras_taylor as kt
 
@@ -106,8 +105,7 @@ def main(
     def judge(one: Any) -> float:
         return accuracy(one, x_test, y_test)
 
-    record: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {"rows": []}
-    results.parent.mkdir(parents=True, exist_ok=True)
+    record = stored(results)
     for seed in range(seeds):
         missing = {float(s) for s in shares.split(",")} - {row["share"] for row in record["rows"] if row["seed"] == seed}
         if not missing:
@@ -119,9 +117,7 @@ def main(
             row = measure(model, scores, share, seed, x, judge)
             print(row, flush=True)
             record["rows"].append(row)
-            part = results.with_suffix(".part")
-            part.write_text(json.dumps(record, indent=1), encoding="utf-8")
-            part.replace(results)
+            store(results, record)
     picked = sorted({row["chosen"] for row in record["rows"]})
     slowest = max(row["lstsq seconds"] for row in record["rows"])
     what = "agreement with the unpruned network's top-1" if agreement else f"accuracy (unpruned {judge(model):.4f})"
@@ -132,7 +128,8 @@ def main(
         f'unlabelled training images to score on (`labels="sampled"`) and to repair with, mean and standard deviation over '
         f"{seeds} calibration seeds. Ranked per MAC saved. 1 MAC = 1.",
         summary(record["rows"], published),
-        f"Rows with an option were measured with one seed. `auto` takes what differs least from the unpruned net on the fifth of the images that is held back; here: "
+        f"Rows with an option were measured with one seed. "
+        f"`auto` takes what differs least from the unpruned net on the fifth of the images that is held back; here: "
         f"{', '.join(picked)}. The slowest least-squares repair took {slowest:.0f} s, copying and judging included.",
         *(["Published rows: measured with other code on the same weights and test images."] if published else []),
         f"Made by `python benchmarks/repair.py --weights {weights.name} --data {data.name}`. {environment}.",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import typer
-from _common import RESULTS, interleaved, setup, table, write
+from _common import RESULTS, forget_peak, interleaved, setup, status, table, write
 
 import keras_taylor as kt
 from keras_taylor._loss import summed_loss
@@ -56,23 +55,12 @@ def steps(name: str, size: int, batch: int) -> tuple[Callable[[], Any], Callable
     return score, train, infer
 
 
-def status(field: str) -> float:
-    """A field of /proc/self/status in MB, or the peak where there is no such file."""
-    path = Path("/proc/self/status")
-    if not path.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    line = next(line for line in path.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 1024
-
-
 def grow(kind: str, name: str, size: int, batch: int) -> float:
     """MB by which three steps raise the peak of this process."""
     score, train, _ = steps(name, size, batch)
     step = {"score": score, "train": train}[kind]
     gc.collect()
-    refs = Path("/proc/self/clear_refs")
-    if refs.exists():
-        refs.write_text("5")  # forget the peak of building the model
+    forget_peak()
     before = status("VmRSS")
     for _ in range(3):
         step()

@@ -79,7 +79,9 @@ def check(recipe, seed, counts):
     model = Builder().build(recipe)
     kt.testing.randomize(model, seed)
     graph = kt.trace(model)
-    inputs = [rng.normal(size=(EXAMPLES, *(d or 4 for d in tensor.shape[1:]))).astype("float32") for tensor in graph.program.inputs]
+    inputs = [
+        rng.normal(size=(EXAMPLES, *(d or 4 for d in tensor.shape[1:]))).astype("float32") for tensor in graph.program.inputs
+    ]
     data = inputs if len(inputs) > 1 else inputs[0]
     counts["graphs"] += 1
 

@@ -55,7 +55,7 @@ class EinsumDense(LayerRule):
         given, last = labels[call.inputs[0]], len(call.outputs[0].shape) - 1
         if not _contracts_last(call.operation) or given.axis != len(call.inputs[0].shape) - 1:
             return labels.refuse(call, f"({call.operation.equation}) does not lead from the last axis to the last axis")
-        out = labels.mint(call, call.outputs[0].shape[-1])
+        out = labels.mint(call, call.operation.partial_output_shape[-1])
         reason = mixes_channels(call.operation)
         if reason:
             labels.lock(out, f"{call.name} (EinsumDense) {reason}")
