@@ -75,8 +75,8 @@ def main(
         results.with_suffix(".md"),
         "# Does a repaired start pay after fine-tuning?",
         f"{name or f'{weights.stem}, {data.stem}'}: accuracy on {len(arrays['y_test']):,} test images after so many epochs "
-        f"over {len(arrays['y_train']):,} labelled images, mean and standard deviation over {seeds} seeds. Both starts have the "
-        f"same plan and recipe: SGD, momentum 0.9, learning rate {rate:g} with cosine decay, batch 128, flips and shifts.",
+        f"over {len(arrays['y_train']):,} labelled images, mean and standard deviation over {seeds} seeds. Both starts have "
+        f"the same plan and recipe: SGD, momentum 0.9, learning rate {rate:g} with cosine decay, batch 128, flips and shifts.",
         table(["MACs", "start", *(f"{epoch} epochs" for epoch in AFTER)], lines),
         f"Made by `python benchmarks/start.py --weights {weights.name} --data {data.name}`. {environment}.",
     )

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_taylor as kt
 from keras_taylor._repair import repair as module
@@ -27,6 +28,8 @@ LINEAR = [
     ((9, 4), layers.SeparableConv1D(6, 3, strides=2)),
     ((4,), layers.Dense(6)),
     ((5, 4), layers.Dense(6)),
+    ((5, 4), layers.EinsumDense("abc,cd->abd", output_shape=(None, 6), bias_axes="d")),
+    ((5, 4), layers.EinsumDense("...x,yx->...y", output_shape=6, bias_axes="y")),
 ]
 
 
@@ -67,10 +70,10 @@ def test_a_strong_ridge_keeps_the_weights_and_a_singular_fit_is_said():
     assert np.allclose(x @ found, 6.0)
 
 
-def residual_net(frozen=()):
+def residual_net(frozen=(), width=8):
     x = inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(x)
-    y = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv1")(x)
+    y = layers.Conv2D(width, 3, padding="same", use_bias=False, name="conv1")(x)
     y = layers.ReLU()(layers.BatchNormalization(name="norm1")(y))
     y = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv2")(y)
     x = layers.ReLU()(layers.Add()([layers.BatchNormalization(name="norm2")(y), x]))
@@ -100,6 +103,46 @@ def test_repair_brings_outputs_closer_and_touches_nothing_else(method):
     again = kt.repair(model, plan, small, IMAGES, method)
     assert all(map(np.array_equal, fixed.model.get_weights(), again.model.get_weights()))
     assert "none" in str(fixed)
+
+
+def test_layers_behind_a_change_are_refitted_and_locked_ones_are_not():
+    x = inputs = keras.Input((8, 8, 3))
+    for name in ("first", "second", "third"):
+        x = layers.Conv2D(6, 3, padding="same", activation="relu", name=name)(x)
+    x = layers.Softmax()(x)  # locks what it mixes
+    x = layers.Conv2D(4, 1, name="behind")(x)
+    model = keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+    kt.testing.randomize(model)
+    plan = kt.PruningPlan({"first": (0, 1, 2, 3)})
+    small = kt.rebuild(model, plan)
+    fixed = kt.repair(model, plan, small, IMAGES, "lstsq").model
+    changed = {a.name for a, b in zip(small.layers, fixed.layers, strict=True) if not same(a, b)}
+    assert changed == {"second", "third"}
+
+
+def same(a, b):
+    return all(map(np.array_equal, a.get_weights(), b.get_weights()))
+
+
+@pytest.mark.parametrize("kind", ["own", "norm", "relu6"])
+def test_what_an_activation_hides_need_not_be_met(kind):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, activation="relu", name="first")(x)
+    x = layers.Conv2D(6, 3, activation="relu" if kind == "own" else None, name="second")(x)
+    x = {"own": layers.Identity(), "norm": layers.BatchNormalization(), "relu6": layers.Dropout(0.1)}[kind](x)
+    x = x if kind == "own" else layers.ReLU(6.0 if kind == "relu6" else None)(x)
+    model = keras.Model(inputs, x)
+    kt.testing.randomize(model)
+    model.get_layer("second").bias.assign(np.full(6, -0.7))
+    if kind == "relu6":
+        model.get_layer("second").kernel.assign(20 * model.get_layer("second").kernel)
+    plan = kt.PruningPlan({"first": (0, 1, 2)})
+    small, many = kt.rebuild(model, plan), np.random.default_rng(0).normal(size=(600, 8, 8, 3))
+    plain, aimed = (
+        kt.repair(model, plan, small, many, "lstsq", rows=0, activation=activation).attempts[-1].error
+        for activation in (False, True)
+    )
+    assert aimed < 0.97 * plain
 
 
 def test_auto_is_never_worse_than_no_repair():
@@ -194,6 +237,81 @@ def test_sampled_labels_need_no_labels_and_are_seeded():
     a, b, c = (kt.score(model, IMAGES, labels="sampled", seed=seed).values for seed in (0, 0, 1))
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+def test_more_draws_of_labels_are_steadier():
+    model = residual_net()
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    many = kt.score(model, IMAGES, labels="sampled", draws=64, seed=9)
+    one, four = (
+        [np.abs(kt.score(model, IMAGES, labels="sampled", draws=n, seed=s).values - many.values).mean() for s in range(4)]
+        for n in (1, 4)
+    )
+    assert np.mean(four) < np.mean(one)
+    assert many.settings["examples"] == len(IMAGES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images")
+    for number in range(24):
+        image = tf.constant(RNG.integers(0, 256, (8, 8, 3)), tf.uint8)
+        tf.io.write_file(str(path / f"{number}.png"), tf.io.encode_png(image))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["folder", "dataset", "pairs"])
+def test_prune_takes_data_without_labels_as_it_comes(kind, folder):
+    model = residual_net()
+    if kind == "folder":
+        data = keras.utils.image_dataset_from_directory(folder, labels=None, image_size=(8, 8), batch_size=8, verbose=False)
+        data = data.map(lambda image: image / 127.5 - 1)
+    else:
+        data = tf.data.Dataset.from_tensor_slices((IMAGES,) if kind == "pairs" else IMAGES).batch(16)
+    result = kt.prune(model, data, kt.Target(macs=0.6), repair="lstsq")
+    assert kt.trace(result.model).macs <= 0.6 * kt.trace(model).macs
+
+
+def test_repair_in_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = residual_net()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+    assert fixed.attempts[-1].error < 0.5 * fixed.attempts[0].error
+    assert fixed.model.get_layer("conv2").dtype_policy.name == "mixed_float16"
+    assert fixed.model.get_layer("conv2").kernel.dtype == "float32"
+
+
+def test_a_progress_bar_counts_the_layers(capsys):
+    _bad(method="lstsq", verbose=1)
+    assert "Repair: lstsq" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*'logits'")
+def test_fewer_rows_than_unknowns_raise_the_ridge():
+    model, plan = residual_net(width=16), kt.PruningPlan({"conv1": tuple(range(15))})
+    with pytest.warns(
+        UserWarning, match=r"fit of 'conv2' has 64 rows for 135 unknowns: its ridge is raised from 0.001 to 0.211"
+    ):
+        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES[:2], "lstsq")
+
+
+@pytest.mark.filterwarnings("ignore:.*at 'norm1', their mean")
+def test_constant_inputs_name_the_layer():
+    model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    model.get_layer("norm1").gamma.assign(np.zeros(8))
+    with pytest.warns(UserWarning, match=r"inputs of 'conv2' do not vary over the examples: its kernel is kept"):
+        fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+    kept = model.get_layer("conv2").kernel.numpy()[:, :, [0, 1, 2, 3, 5]]
+    assert np.array_equal(fixed.model.get_layer("conv2").kernel, kept)
+
+
+def test_images_of_another_range_are_noticed():
+    with pytest.warns(UserWarning, match=r"look different from those of training: at 'norm1', their mean is [\d.]+ standard"):
+        _bad(method="bias", data=127.5 * (IMAGES + 1))
 
 
 def _bad(**changes):

@@ -72,6 +72,7 @@ class Fitting:
         }
         self._others: list[Any] = []
         self._affine = _affine(consumer)
+        self._varies = False
 
     def note(self, call: Call, inputs: Any) -> None:
         """Targets of one batch: what the original makes of its inputs, at sampled positions, without its bias."""
@@ -94,7 +95,9 @@ class Fitting:
             targets -= self._others[-1] * self._inverse_scale()
         for (call, _), x in zip(self.consumer.calls, inputs, strict=False):
             positions, targets = self._targets[id(call)][batch]
-            rows = self._small.read(_array(x), positions)
+            values = _array(x)
+            self._varies |= bool(np.ptp(values.reshape(-1, values.shape[-1]), axis=0).any())
+            rows = self._small.read(values, positions)
             for sums, one, y in zip(self._sums, rows, np.split(targets, len(rows), axis=1), strict=True):
                 sums.add(one, y)
 
@@ -150,7 +153,7 @@ class Fitting:
             )
         if not np.isfinite(self._fit.ridge):
             return self._old
-        if not any(sums.varies() for sums in self._sums):
+        if not self._varies:
             _warn(
                 f"The inputs of {name!r} do not vary over the examples: its kernel is kept. Repair with inputs as in training."
             )

@@ -51,11 +51,6 @@ class NormalEquations:
         self.y[:] = 0
         self.xy[:] = 0
 
-    def varies(self) -> bool:
-        """Whether the inputs are more than one and the same row."""
-        spread = np.diag(self.xx) - self.x**2 / self.rows
-        return bool((spread > 1e-10 * np.diag(self.xx)).any())
-
     def shift(self, weights: Matrix) -> Matrix:
         """The intercept that makes `x @ weights` right on average, shape `(outputs,)`."""
         return (self.y - self.x @ weights) / self.rows
