@@ -9,9 +9,10 @@ network takes the size of the images. The last epoch's weights are kept: the tes
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
+import numpy as np
 import typer
 from _common import accuracy, images, normalise, setup
 
@@ -21,6 +22,22 @@ def body(model: keras.Model, shape: tuple[int, ...]) -> keras.Model:
     pooling = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D)][-1]
     inputs = keras.Input(shape)
     return keras.models.clone_model(keras.Model(model.inputs, pooling.output), input_tensors=[inputs])
+
+
+def unfold(model: keras.Model, x: Any) -> None:
+    """Give every BatchNormalization the statistics of these images, and a scale and offset that leave its outputs as they are.
+
+    Where they were folded into the kernels, training would otherwise begin by normalising away what the network has learnt.
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm, values in zip(
+        norms, keras.Model(model.inputs, [norm.input for norm in norms]).predict(x, verbose=0), strict=True
+    ):
+        gamma, beta, mean, variance = (weight.numpy() for weight in norm.weights)
+        axes = tuple(range(values.ndim - 1))
+        scale = gamma / np.sqrt(variance + norm.epsilon)
+        found = values.mean(axes), values.var(axes)
+        norm.set_weights([scale * np.sqrt(found[1] + norm.epsilon), beta + scale * (found[0] - mean), *found])
 
 
 def main(
@@ -37,6 +54,7 @@ def main(
     pretrained = keras.models.load_model(weights, compile=False)
     features = body(pretrained, x.shape[1:])
     features.set_weights(pretrained.get_weights()[: len(features.weights)])
+    unfold(features, x[:256])
     y = keras.layers.Flatten()(features.output)
     y = keras.layers.Dense(int(arrays["y_train"].max()) + 1, name="classes")(keras.layers.Dropout(0.2)(y))
     model = keras.Model(features.inputs, y, name=out.stem)

@@ -40,6 +40,7 @@ from keras_taylor._prune import (
     stage,
 )
 from keras_taylor._rebuild import flat_names, rebuild
+from keras_taylor._repair.repair import Repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
 from keras_taylor._scores import DEFAULT_CRITERION
@@ -187,7 +188,7 @@ def fit_with_pruning(
         run.remove(step, steps.steps, removal, budget, rules)
         run.train(epochs if step == steps.steps else run.epoch + steps.epochs_per_step)
         run.note("final" if step == steps.steps else f"trained {step}")
-    return PruningResult(run.current, run.plan, run.report, run.history)
+    return PruningResult(run.current, run.plan, run.report, run.history, run.repaired)
 
 
 class _Run:
@@ -215,6 +216,7 @@ class _Run:
         self.fitting = fitting
         self.folder = folder
         self.report = Report()
+        self.repaired: Repair | None = None
         self.history = keras.callbacks.History()
         self.history.history = {}
         self.history.epoch = []
@@ -243,7 +245,7 @@ class _Run:
 
     def remove(self, step: int, steps: int, removal: Removal, budget: Target, rules: Constraints) -> None:
         """One removal, in terms of the original's channels."""
-        decided, small = removal.step(self.current, self.data, budget, self._translated(rules))
+        decided, small, self.repaired = removal.step(self.current, self.data, budget, self._translated(rules))
         self._forget(trace(self.current), decided)
         self.current = small
         self.note(f"pruned {step}")

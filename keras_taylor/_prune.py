@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from keras_taylor._data import batches
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._plan import Constraints, PruningPlan, Target, check_constraints, check_rank, plan, totals
 from keras_taylor._rebuild import rebuild
-from keras_taylor._repair.repair import check_method
+from keras_taylor._repair.repair import Repair, check_method
 from keras_taylor._repair.repair import repair as repair_model
 from keras_taylor._report import Report, Stage
 from keras_taylor._scores import DEFAULT_CRITERION, Scores, score
@@ -33,12 +34,14 @@ class PruningResult:
         plan: what was removed from the model that was passed in, over all steps.
         report: sizes and metrics before, after each step, and at the end.
         history: as from `fit`, over all fine-tuning epochs; empty for `kt.prune`.
+        repair: what the last repair tried and chose; None if none was asked for.
     """
 
     model: Any
     plan: PruningPlan
     report: Report
     history: Any
+    repair: Repair | None = None
 
     def __repr__(self) -> str:
         return (
@@ -75,7 +78,7 @@ class Removal:
             verbose=self.verbose,
         )
 
-    def step(self, model: Any, data: Any, target: Target, constraints: Constraints) -> tuple[PruningPlan, Any]:
+    def step(self, model: Any, data: Any, target: Target, constraints: Constraints) -> tuple[PruningPlan, Any, Repair | None]:
         """One removal; the rebuilt model is verified against the masked one, and then repaired if that is asked for."""
         decided = plan(self.scores(model, data), target, constraints, rank=self.rank)
         small = rebuild(model, decided)
@@ -86,9 +89,20 @@ class Removal:
                 "rule: please report it with print(kt.trace(model)), and keep the layers concerned meanwhile "
                 "(Constraints(keep=...))."
             )
-        if self.repair is not None:
-            small = repair_model(model, decided, small, data, self.repair, seed=self.seed, verbose=self.verbose).model
-        return decided, small
+        if self.repair is None:
+            return decided, small, None
+        repaired = repair_model(
+            model,
+            decided,
+            small,
+            data,
+            self.repair,
+            examples=self.examples or sys.maxsize,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            verbose=self.verbose,
+        )
+        return decided, repaired.model, repaired
 
 
 def prune(
@@ -122,7 +136,7 @@ def prune(
         validation_data: what `evaluate` takes; the report then shows the compiled metrics before and after.
         class_weight: as in `fit`.
         repair: a method of `kt.repair`, for example `"auto"`, applied with the same data; none by default.
-        examples: score on at most this many examples (drawn at random from arrays).
+        examples: score and repair on at most this many examples (drawn at random from arrays).
         batch_size: for arrays.
         seed: for the sample and for criteria that draw random numbers.
         verbose: 0 is silent, 1 shows a progress bar.
@@ -160,7 +174,7 @@ def prune(
         seed=seed,
         verbose=verbose,
     )
-    decided, small = removal.step(model, data, goal, constraints or Constraints())
+    decided, small, repaired = removal.step(model, data, goal, constraints or Constraints())
     report = Report(settings(removal, goal))
     # A copy is evaluated: the model's own metrics keep their state.
     whole = model if validation_data is None or not model.compiled else rebuild(model, PruningPlan({}))
@@ -168,7 +182,7 @@ def prune(
     report.stages.append(stage("final", 0, trace(small), evaluate(small, validation_data, batch_size)))
     history = keras.callbacks.History()
     history.epoch = []
-    return PruningResult(small, decided, report, history)
+    return PruningResult(small, decided, report, history, repaired)
 
 
 def require_target(target: Target | None) -> Target:

@@ -57,19 +57,31 @@ def _surprise(output: Any, kind: str, key: Any) -> Any:
 def _kinds(model: Any, loss: Any) -> list[str]:
     """The kind of each output: softmax, logits, sigmoid, binary logits or gaussian."""
     given = loss if loss is not None else getattr(model, "loss", None)
-    losses = keras.tree.flatten(given) if given is not None else []
+    if isinstance(given, dict):
+        losses = [given.get(name) for name in model.output_names]
+    else:
+        losses = keras.tree.flatten(given) if given is not None else []
     kinds = []
     for number, output in enumerate(model.outputs):
-        activation = getattr(output._keras_history.operation, "activation", None)
+        source = _source(output)
+        activation = getattr(source, "activation", None)
         name = getattr(activation, "__name__", "")
         mine = losses[number] if len(losses) == len(model.outputs) else (losses[0] if len(losses) == 1 else None)
         from_logits = isinstance(mine, keras.losses.Loss) and bool(mine.get_config().get("from_logits", False))
         if name in ("softmax", "sigmoid"):
             kinds.append(name)
-        elif isinstance(output._keras_history.operation, keras.layers.Softmax):
-            kinds.append("softmax")
+        elif type(source).__name__ in ("Softmax", "Sigmoid"):
+            kinds.append(type(source).__name__.lower())
         elif from_logits:
             kinds.append("binary logits" if "binary" in type(mine).__name__.lower() else "logits")
         else:
             kinds.append("gaussian")
     return kinds
+
+
+def _source(output: Any) -> Any:
+    """The operation that makes an output, inside a nested model if it is one."""
+    history = output._keras_history
+    while isinstance(history.operation, keras.Model):
+        history = history.operation.outputs[history.tensor_index]._keras_history
+    return history.operation

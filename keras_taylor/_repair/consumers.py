@@ -67,15 +67,17 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
     calls: defaultdict[int, list[Step]] = defaultdict(list)
     for step in graph.steps:
         calls[id(step.call.operation)].append(step)
-    changed = _changed(graph, keep)
+    changed = changed_steps(graph, keep)
     chosen = []
     for steps in calls.values():
-        first = steps[0]
-        linear = first.rule.linear(first.call.operation)
-        mine = twins[names[first.call.name]]
-        if linear is None or not first.consumes or len(mine) != len(steps) or _locked(graph, first):
+        first, mine = steps[0], twins[names[steps[0].call.name]]
+        layer = first.call.operation
+        if not first.consumes or len(mine) != len(steps) or locked(graph, first) or not (layer.trainable or frozen):
             continue
-        if any(id(step) in changed for step in steps) and (first.call.operation.trainable or frozen):
+        if not any(id(step) in changed for step in steps) or getattr(layer, "data_format", None) == "channels_first":
+            continue
+        linear = first.rule.linear(layer)
+        if linear is not None:
             chosen.append((steps, mine, linear))
     original = {names[step.call.name]: step for step in graph.steps}
     readers = _Readers(small)
@@ -85,6 +87,10 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
         own = _span(getattr(first.call.operation, "activation", None))
         norm, total, span = readers.follow(twin) if len(mine) == 1 and own == _EVERYTHING else (None, None, None)
         residual = _residual(graph, readers, first, twin, original[total.call.name], total) if total else None
+        if norm is not None and not (norm.call.operation.trainable or frozen):
+            norm = residual = span = None
+        if total is not None and residual is None:
+            span = None  # what else goes into the sum is not known
         found.append(
             Consumer(
                 first.call.name,
@@ -103,7 +109,7 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
     return sorted(found, key=lambda one: order[id(one.calls[0][1])])
 
 
-def _changed(graph: ChannelGraph, keep: Keep) -> set[int]:
+def changed_steps(graph: ChannelGraph, keep: Keep) -> set[int]:
     """The steps whose outputs are not what they were, by id: something that they read lost channels, or changed."""
     steps: set[int] = set()
     tensors: set[int] = set()
@@ -115,7 +121,7 @@ def _changed(graph: ChannelGraph, keep: Keep) -> set[int]:
     return steps
 
 
-def _locked(graph: ChannelGraph, step: Step) -> bool:
+def locked(graph: ChannelGraph, step: Step) -> bool:
     """Whether none of the channels that a layer reads and gives could have been removed."""
     return all((graph.locks[graph.channel[ids]] != "").all() for ids in step.axes.values())
 
@@ -142,7 +148,7 @@ class _Readers:
     def follow(self, step: Step) -> tuple[Step | None, Step | None, Span | None]:
         """The BatchNormalization and the sum that alone read the outputs of a layer, and the span of what reads those."""
         norm = reader = self.only(step)
-        if norm is None or not isinstance(norm.call.operation, keras.layers.BatchNormalization):
+        if norm is None or not isinstance(norm.call.operation, keras.layers.BatchNormalization) or "out" not in norm.axes:
             norm = None
         else:
             reader = self.only(norm)
@@ -159,10 +165,27 @@ class _Readers:
         return reader
 
 
-_IDLE = (keras.layers.Dropout, keras.layers.SpatialDropout2D, StochasticDepth)
+_IDLE = (
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    StochasticDepth,
+)
 _SUMS = (keras.layers.Add, kops.numpy.Add)
 _EVERYTHING = (-math.inf, math.inf)
-_SPANS = {"linear": _EVERYTHING, "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
+_SPANS = {
+    keras.activations.linear: _EVERYTHING,
+    keras.activations.relu: (0.0, math.inf),
+    keras.activations.relu6: (0.0, 6.0),
+    kops.nn.Relu: (0.0, math.inf),
+    kops.nn.Relu6: (0.0, 6.0),
+}
 
 
 def _span(activation: Any) -> Span | None:
@@ -174,8 +197,7 @@ def _span(activation: Any) -> Span | None:
         return (0.0, math.inf if activation.max_value is None else float(activation.max_value)) if plain else None
     if isinstance(activation, keras.layers.Activation):
         activation = activation.activation
-    name = getattr(activation, "__name__", type(activation).__name__.lower())
-    return _SPANS.get(name)
+    return next((span for known, span in _SPANS.items() if activation is known or type(activation) is known), None)
 
 
 def _residual(

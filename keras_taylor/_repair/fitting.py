@@ -17,6 +17,7 @@ from keras_taylor._repair.normal import NormalEquations
 from keras_taylor._repair.rows import Rows
 from keras_taylor.errors import NonFiniteScores
 
+Progress = Callable[[int, int], None]
 _LEAST_ROWS = 30_000
 
 
@@ -38,7 +39,7 @@ class Fit:
     residual: bool
     rounds: int
     seed: int
-    progress: Callable[[int, int], None]
+    progress: Progress
 
     def wanted(self, unknowns: int) -> int:
         """How many rows to sample for a layer with so many unknowns per output."""
@@ -64,7 +65,7 @@ class Fitting:
         self._target = [whole[g][:, consumer.kept_out[kept[g]] % whole.shape[2]] for g in range(groups)]
         old = consumer.linear_small.to_matrix(_array(getattr(consumer.small, consumer.linear_small.kernel)))
         self._old = old.astype(np.float64)
-        self._sums = self._none()
+        self._sums: list[NormalEquations] = []
         self._most = -(-fit.wanted(old.shape[1]) // (images * len(consumer.calls)))
         self._rng = np.random.default_rng(fit.seed)
         self._targets: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = {
@@ -72,6 +73,7 @@ class Fitting:
         }
         self._others: list[Any] = []
         self._affine = _affine(consumer)
+        self._first: Any = None
         self._varies = False
 
     def note(self, call: Call, inputs: Any) -> None:
@@ -96,7 +98,10 @@ class Fitting:
         for (call, _), x in zip(self.consumer.calls, inputs, strict=False):
             positions, targets = self._targets[id(call)][batch]
             values = _array(x)
-            self._varies |= bool(np.ptp(values.reshape(-1, values.shape[-1]), axis=0).any())
+            self._sums = self._sums or [NormalEquations(*self._old.shape[1:]) for _ in self._old]
+            flat = values.reshape(-1, values.shape[-1])
+            self._first = flat[0] if self._first is None else self._first
+            self._varies |= bool((flat != self._first).any())
             rows = self._small.read(values, positions)
             for sums, one, y in zip(self._sums, rows, np.split(targets, len(rows), axis=1), strict=True):
                 sums.add(one, y)
@@ -119,7 +124,7 @@ class Fitting:
             Zhang et al. 2015, "Accelerating very deep convolutional networks for classification and detection", section 3.2.
         """
         weights = self.solve()
-        shifts = [sums.shift(one) for sums, one in zip(self._sums, weights, strict=True)]
+        shifts = [sums.shift(one) if self._intercept else 0.0 for sums, one in zip(self._sums, weights, strict=True)]
         for sums in self._sums:
             sums.forget_targets()
         low, high = self.consumer.span  # type: ignore[misc]
@@ -154,9 +159,6 @@ class Fitting:
         if not np.isfinite(self._fit.ridge):
             return self._old
         if not self._varies:
-            _warn(
-                f"The inputs of {name!r} do not vary over the examples: its kernel is kept. Repair with inputs as in training."
-            )
             return self._old
         found = zip(self._sums, self._old, strict=True)
         return np.stack([sums.solve(old, self._ridge(), self._intercept, name) for sums, old in found])
@@ -165,7 +167,12 @@ class Fitting:
         """Solve, write the weights, and forget the rows."""
         consumer, new = self.consumer, self.solve()
         rows, unknowns = self._sums[0].rows, self._old.shape[1]
-        if np.isfinite(self._fit.ridge) and rows < unknowns:
+        if not self._varies:
+            _warn(
+                f"The inputs of {consumer.name!r} do not vary over the examples: its kernel is kept. "
+                "Repair with inputs as in training."
+            )
+        elif np.isfinite(self._fit.ridge) and rows < unknowns:
             _warn(
                 f"The least-squares fit of {consumer.name!r} has {rows:,} rows for {unknowns:,} unknowns: its ridge is raised "
                 f"from {self._fit.ridge:g} to {self._ridge():.3g}. "
@@ -175,22 +182,22 @@ class Fitting:
             kernel = getattr(consumer.small, consumer.linear_small.kernel)
             kernel.assign(consumer.linear_small.from_matrix(kernel.numpy(), new).astype("float32"))
         if self._intercept:
-            shift = np.concatenate([sums.shift(one) for sums, one in zip(self._sums, new, strict=True)])
+            shift: Any = np.concatenate([sums.shift(one) for sums, one in zip(self._sums, new, strict=True)])
             if _has_bias(consumer.small):
                 consumer.small.bias.assign((_bias(consumer) + shift).astype("float32"))
-            else:
-                # The layer has no bias: a shift of its output is a shift of the mean that the normalisation takes off.
-                before, norm = consumer.norm  # type: ignore[misc]
+                shift = 0.0
+            if consumer.norm is not None:
+                # Without a bias, a shift of the output is a shift of the mean that the normalisation takes off. The targets are
+                # in the units of the original's normalisation, which may have been measured again.
+                before, norm = consumer.norm
                 norm.moving_mean.assign((_array(before.moving_mean)[consumer.kept_out] - shift).astype("float32"))
-        self._sums = self._none()
+                norm.moving_variance.assign(_array(before.moving_variance)[consumer.kept_out])
+        self._sums = []
         self._others.clear()
 
     def close(self) -> None:
         """Free the targets."""
         self._targets.clear()
-
-    def _none(self) -> list[NormalEquations]:
-        return [NormalEquations(*self._old.shape[1:]) for _ in self._old]
 
     @property
     def _intercept(self) -> bool:

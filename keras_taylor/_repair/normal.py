@@ -72,8 +72,9 @@ class NormalEquations:
         if intercept:
             xx = xx - np.outer(self.x, self.x) / self.rows
             xy = xy - np.outer(self.x, self.y) / self.rows
-        variance = np.diag(xx)
-        size = np.sqrt(np.maximum(variance, max(1e-12 * float(variance.max()), 1e-30)))
+        constant = np.diag(xx) <= 1e-10 * np.diag(self.xx)  # what is left of them is rounding
+        xx, xy = np.where(constant | constant[:, None], 0.0, xx), np.where(constant[:, None], 0.0, xy)
+        size = np.sqrt(np.where(constant, 1.0, np.diag(xx)))
         system = xx / np.outer(size, size) + ridge * np.eye(len(xx))  # of inputs that all vary by 1
         wanted = (xy - xx @ weights) / size[:, None]
         try:

@@ -6,7 +6,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,17 +14,18 @@ import keras
 import numpy as np
 
 from keras_taylor._data import batches as read_batches
-from keras_taylor._flatten import Call, infer
+from keras_taylor._flatten import Call, functional, infer
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._plan import PruningPlan, to_mask
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.consumers import Consumer, consumers
 from keras_taylor._repair.fitting import Fit
 from keras_taylor._repair.frontier import Batches, live_bytes
-from keras_taylor._repair.methods import recalibrate, refit
 from keras_taylor._repair.normal import NormalEquations
+from keras_taylor._repair.refit import refit
+from keras_taylor._repair.statistics import recalibrate
 from keras_taylor._table import render, table
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
 
 METHODS = ("bias", "lstsq", "batchnorm")
 _ROUNDS = 2
@@ -39,8 +40,8 @@ class Attempt:
         methods: in the order in which they were applied.
         error: mean squared difference from the original's outputs on held-back examples, relative to their variance.
         agreement: share of held-back examples on which the largest output is the original's.
-        passes: passes over the calibration data.
-        seconds: time that it took.
+        passes: passes of its last method over the calibration data.
+        seconds: time that its last method took, judging included.
     """
 
     methods: tuple[str, ...]
@@ -98,11 +99,13 @@ def repair(
         model: the original.
         plan: what was removed from it.
         small: the result of `kt.rebuild(model, plan)`; it is not changed.
-        data: inputs as `fit` takes them; labels are ignored.
+        data: inputs as `fit` takes them; labels are ignored (a tuple or list of arrays is `(x, y)`: write `([a, b],)` for a
+            model of two inputs). Copies of one example count once.
         method: one of, or a sequence of, `"bias"` (what removed channels contributed on average goes into the bias of the
             layer that read them, or into the BatchNormalization that follows), `"lstsq"` (kernels and biases are refitted by
             least squares towards the original's outputs, in topological order) and `"batchnorm"` (statistics are measured
-            again); or `"auto"`, which tries them and keeps what agrees best with the original on held-back examples.
+            again, so that normalised outputs get the mean and variance that they have in the original); or `"auto"`, which
+            tries them and keeps what differs least from the original on held-back examples.
         examples: at most this many examples are used; a fifth of them is held back.
         ridge: pull of `"lstsq"` towards the old kernel, relative to the variance of each of a layer's inputs.
         rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position.
@@ -118,7 +121,7 @@ def repair(
         The repaired model and what each method brought.
 
     Raises:
-        PlanMismatch: the plan is of another model.
+        PlanMismatch: the plan is of another model, or `small` does not have the shapes that the plan leaves.
         UnknownName: no method has this name.
         BadInput: no data, inputs of another shape, or not enough memory.
         NonFiniteScores: NaN in the inputs of a layer, which is named.
@@ -134,9 +137,15 @@ def repair(
         True
     """
     chains = _chains(method)
+    if not isinstance(plan, PruningPlan):
+        raise BadInput(f"plan must be a kt.PruningPlan. Received: {plan!r}.")
+    if not ridge > 0 or not math.isfinite(ridge) or rows < 0:
+        raise BadInput(f"ridge must be above 0, and rows at least 0. Received: ridge={ridge!r}, rows={rows!r}.")
     graph = trace(model)
     keep = graph.keep_labels(to_mask(graph, plan))
-    inputs = _inputs(graph, data, batch_size, examples, seed)
+    if [tuple(w.shape) for w in small.weights] != [tuple(w.shape) for w in rebuild(model, plan).weights]:
+        raise PlanMismatch("small must be kt.rebuild(model, plan). Received: a model whose weights have other shapes.")
+    inputs = _inputs(model, graph, data, batch_size, examples, seed)
     held = max(len(inputs[0]) // 5, 1)
     if len(inputs[0]) < 2:
         raise BadInput("data must have at least two examples, one to repair on and one held back. Received: 1.")
@@ -145,24 +154,29 @@ def repair(
     _warn_of_range(graph, judged[0])
     expected = _outputs(graph, judged)
     attempts: list[Attempt] = []
-    models: dict[tuple[str, ...], Any] = {(): small}
+    models: dict[tuple[str, ...], Any] = {(): rebuild(small, PruningPlan({}))}
     for chain in [(), *chains]:
         start, passes = time.perf_counter(), 0
         if chain:
             copy = rebuild(models[chain[:-1]], PruningPlan({}))
             mine = trace(copy)
-            found = consumers(graph, keep, mine, frozen)
-            pull = math.inf if chain[-1] == "bias" else ridge
-            fit = Fit(pull, rows, residual, _ROUNDS if activation else 0, seed, _progress(chain, verbose))
+            progress = _progress(chain, verbose)
             if chain[-1] == "batchnorm":
-                passes = recalibrate(mine, fitted)
+                passes = recalibrate(graph, keep, mine, fitted, frozen, progress)
             else:
+                found = consumers(graph, keep, mine, frozen)
+                if not found and consumers(graph, keep, mine, frozen=True):
+                    warnings.warn(
+                        "All layers to refit are frozen (trainable=False). Pass frozen=True to refit them.", stacklevel=2
+                    )
+                pull = math.inf if chain[-1] == "bias" else ridge
+                fit = Fit(pull, rows, residual, _ROUNDS if activation else 0, seed, progress)
                 _foresee_memory(found, mine, len(inputs[0]), fit)
                 passes = refit(graph, mine, found, fitted, fit)
             models[chain] = copy
         error, agreement = _distance(expected, _outputs(trace(models[chain]), judged))
         attempts.append(Attempt(chain, error, agreement, passes, time.perf_counter() - start))
-    best = min(attempts, key=lambda one: one.error) if method == "auto" else attempts[-1]
+    best = min(attempts, key=lambda one: one.error) if check_method(method) == ("auto",) else attempts[-1]
     return Repair(models[best.methods], best.methods, tuple(attempts), (len(inputs[0]) - held, held))
 
 
@@ -171,27 +185,35 @@ def check_method(method: str | Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         UnknownName: no method has this name.
+        BadInput: no method at all.
     """
-    names = (method,) if isinstance(method, str) else tuple(method)
+    names = (method,) if isinstance(method, str) else tuple(method) if isinstance(method, Sequence) else ()
+    if not names:
+        raise BadInput(f"method must name at least one of {(*METHODS, 'auto')}. Received: {method!r}.")
     for name in names:
-        if name not in METHODS and method != "auto":
+        if name == "auto" and len(names) > 1:
+            raise BadInput(f"'auto' chooses by itself, and goes with no other method. Received: {method!r}.")
+        if name not in METHODS and name != "auto":
             raise unknown_name("method of repair", name, (*METHODS, "auto"))
     return names
 
 
 def _chains(method: str | Sequence[str]) -> list[tuple[str, ...]]:
     """The combinations to try, each after the shorter one that it continues."""
-    if method == "auto":
-        return [("batchnorm",), ("bias",), ("lstsq",), ("lstsq", "batchnorm")]
     names = check_method(method)
+    if names == ("auto",):
+        return [("batchnorm",), ("bias",), ("lstsq",), ("lstsq", "batchnorm")]
     return [names[: i + 1] for i in range(len(names))]
 
 
-def _inputs(graph: ChannelGraph, data: Any, batch_size: int, examples: int, seed: int) -> list[Any]:
+def _inputs(model: Any, graph: ChannelGraph, data: Any, batch_size: int, examples: int, seed: int) -> list[Any]:
     """The examples as one array per model input."""
     given = read_batches(data, batch_size=batch_size, examples=examples, seed=seed, labels=False)
-    columns = zip(*(keras.tree.flatten(x) for x, _, _ in given), strict=True)
-    arrays = [np.concatenate([np.asarray(part) for part in column]) for column in columns]
+    columns = [[np.asarray(part) for part in column] for column in zip(*_standard(functional(model), given), strict=True)]
+    shapes = [{part.shape[1:] for part in column} for column in columns]
+    if any(len(one) > 1 for one in shapes):
+        raise BadInput(f"All examples must have one shape. Received: {[sorted(one) for one in shapes]}. Resize them.")
+    arrays = [np.concatenate(column) for column in columns]
     wanted = [tensor.shape for tensor in graph.program.inputs]
     found = [array.shape for array in arrays]
     fits = len(found) == len(wanted) and all(
@@ -202,7 +224,10 @@ def _inputs(graph: ChannelGraph, data: Any, batch_size: int, examples: int, seed
         raise BadInput(f"data must have the model's input shapes. Received: {found}, expected {wanted}.")
     if not all(np.isfinite(array).all() for array in arrays):
         raise BadInput("data must be finite. Received: NaN or infinity.")
-    order = np.random.default_rng(seed).permutation(len(arrays[0]))
+    # Copies of one example must not lie on both sides of the split.
+    hashes = [hash(b"".join(array[i].tobytes() for array in arrays)) for i in range(len(arrays[0]))]
+    distinct = np.sort(np.unique(hashes, return_index=True)[1])
+    order = distinct[np.random.default_rng(seed).permutation(len(distinct))]
     return [array[order].astype(t.dtype) for array, t in zip(arrays, graph.program.inputs, strict=True)]
 
 
@@ -231,6 +256,13 @@ def _warn_of_range(graph: ChannelGraph, batch: Sequence[Any]) -> None:
             )
 
 
+def _standard(source: Any, given: Any) -> Iterator[list[Any]]:
+    """The inputs of each batch in the model's order, as `predict` takes them."""
+    for x, _, _ in given:
+        arrays = keras.tree.map_structure(lambda a: None if a is None else keras.ops.convert_to_tensor(a), x)
+        yield source._standardize_inputs(arrays)
+
+
 def _batched(arrays: Sequence[Any], size: int) -> Batches:
     return [
         [keras.ops.convert_to_tensor(array[start : start + size]) for array in arrays]
@@ -247,11 +279,12 @@ def _distance(expected: Sequence[Any], received: Sequence[Any]) -> tuple[float, 
     """Mean squared difference relative to the variance of the expected outputs, and top-1 agreement; means over outputs."""
     errors, agreements = [], []
     for a, b in zip(expected, received, strict=True):
-        spread = max(float(((a - a.mean(axis=0)) ** 2).mean()), 1e-30)
+        spread = float(((a - a.mean(axis=0)) ** 2).mean()) or float((a**2).mean()) or 1.0
         errors.append(float(((a - b) ** 2).mean()) / spread)
-        agreements.append(float((a.argmax(-1) == b.argmax(-1)).mean()) if a.shape[-1] > 1 else math.nan)
+        if a.shape[-1] > 1:
+            agreements.append(float((a.argmax(-1) == b.argmax(-1)).mean()))
     error = float(np.mean(errors))
-    return error if math.isfinite(error) else math.inf, float(np.mean(agreements))
+    return error if math.isfinite(error) else math.inf, float(np.mean(agreements)) if agreements else math.nan
 
 
 def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: int, fit: Fit) -> None:
@@ -281,10 +314,12 @@ def _kernel(consumer: Consumer) -> Any:
 def _progress(chain: tuple[str, ...], verbose: int) -> Any:
     if not verbose:
         return lambda done, of: None
-    bars: dict[int, Any] = {}
+    print(f"Repair: {' + '.join(chain)}")
+    bar: list[Any] = []
 
     def show(done: int, of: int) -> None:
-        bars.setdefault(of, keras.utils.Progbar(of, unit_name="pass")).update(done)
+        if not bar:
+            bar.append(keras.utils.Progbar(of, unit_name="layer"))
+        bar[0].update(done)
 
-    print(f"Repair: {' + '.join(chain)}")
     return show

@@ -24,7 +24,8 @@ def _window(operation: Any, transposed: bool = False) -> Any:
     kinds = _TRANSPOSED if transposed else _CONV
     names = ("kernel_size", "strides", "padding", "dilation_rate", "data_format") + ("output_padding",) * transposed
     taps = math.prod(operation.kernel_size)
-    layer = kinds[operation.rank - 1](taps, use_bias=False, **{name: getattr(operation, name) for name in names})
+    options = {name: getattr(operation, name) for name in names}
+    layer = kinds[operation.rank - 1](taps, use_bias=False, dtype="float32", **options)
     layer.build((1,) + (None,) * operation.rank + (1,))
     one_hot = np.eye(taps, dtype="float32").reshape((*operation.kernel_size, 1, taps))
     layer.kernel.assign(np.swapaxes(one_hot, -1, -2) if transposed else one_hot)

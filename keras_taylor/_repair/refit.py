@@ -1,4 +1,4 @@
-"""The repair methods: each changes the weights of a small model in place, layer by layer, by looking at unlabelled inputs."""
+"""Least squares, layer by layer, in place: inputs from the small model as repaired so far, targets from the original."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_taylor._flatten import Call, infer
 from keras_taylor._graph import ChannelGraph
@@ -71,45 +70,3 @@ def refit(graph: ChannelGraph, small: ChannelGraph, found: Sequence[Consumer], b
         fitting.close()
         fit.progress(done + 1, len(fittings))
     return 2
-
-
-def recalibrate(small: ChannelGraph, batches: Batches) -> int:
-    """Set the statistics of every BatchNormalization to those of the data, each layer reading what comes out before it.
-
-    Returns:
-        The number of passes over the data, 1.
-    """
-    sums: dict[int, list[Any]] = {}
-
-    def measured(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        layer = call.operation
-        if not (hasattr(layer, "moving_mean") and hasattr(layer, "moving_variance") and layer.trainable):
-            return infer(call, args, kwargs)
-        x = _array(args[0]).astype(np.float64)
-        axes = tuple(a for a in range(x.ndim) if a != layer.axis % x.ndim)
-        count = x.size // x.shape[layer.axis]
-        total = sums.setdefault(id(layer), [layer, 0, 0.0, 0.0])
-        total[1:] = [total[1] + count, total[2] + x.sum(axes), total[3] + (x**2).sum(axes)]
-        saved = layer.moving_mean.numpy(), layer.moving_variance.numpy()
-        _set_statistics(*total)
-        try:
-            return infer(call, args, kwargs)
-        finally:
-            layer.moving_mean.assign(saved[0])
-            layer.moving_variance.assign(saved[1])
-
-    for batch in batches:
-        small.program.run(batch, measured)
-    for total in sums.values():
-        _set_statistics(*total)
-    return 1
-
-
-def _set_statistics(layer: Any, count: int, total: Any, squares: Any) -> None:
-    mean = total / count
-    layer.moving_mean.assign(mean.astype("float32"))
-    layer.moving_variance.assign(np.maximum(squares / count - mean**2, 0).astype("float32"))
-
-
-def _array(value: Any) -> Any:
-    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
