@@ -1,6 +1,7 @@
 """What repair costs: `kt.repair` by least squares against one epoch of `fit` over the same images.
 
-Each runs in a process of its own, in turns: seconds without tracing or loading, and growth of the peak memory.
+Each runs in a process of its own, in turns: seconds (of training without compiling it), and growth of the peak memory over the
+process that holds the models and the images.
 
     python benchmarks/repair_cost.py --weights resnet20.keras --data cifar10_lossless.npz
 """
@@ -31,11 +32,12 @@ def measure(kind: str, weights: Path, data: Path, count: int, batch: int) -> dic
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     plan = kt.plan(kt.score(model, criterion="magnitude"), kt.Target(macs=0.5))
     small = kt.rebuild(model, plan)
-    if kind == "train":
-        model.fit(x[:batch], y[:batch], batch, verbose=0)
     gc.collect()
     forget_peak()
-    before, start = status("VmRSS"), time.perf_counter()
+    before = status("VmRSS")
+    if kind == "train":
+        model.fit(x[:batch], y[:batch], batch, verbose=0)  # compiles
+    start = time.perf_counter()
     if kind == "train":
         model.fit(x, y, batch, verbose=0)
     else:

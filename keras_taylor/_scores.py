@@ -101,12 +101,12 @@ def score(
             the paper's Eq. 8.
         loss: a loss to use instead of the compiled one.
         examples: look at no more than this many examples.
-        batch_size: for arrays; it changes speed and memory, not the scores.
+        batch_size: for arrays; it changes speed and memory, not the scores (but which labels are sampled).
         class_weight: as in `fit`.
         labels: `"given"` takes them from the data; `"sampled"` needs none, and draws them from the model's own predictions.
         draws: how often labels are sampled for each example. One draw may be led astray by a rare label: a confident model
             contributes much to the loss only where an unlikely label is drawn.
-        seed: for the random choice of `examples` from arrays, and for criteria that draw random numbers.
+        seed: for the random choice of `examples` from arrays, for sampled labels, and for criteria that draw random numbers.
         verbose: 1 shows a progress bar like that of `fit`; 0 and 2 do not.
 
     Returns:
