@@ -46,7 +46,7 @@ def measure(model: Any, scores: kt.Scores, share: float, seed: int, x: Any, judg
     models = {"none": kt.rebuild(model, plan)}
     row: dict[str, Any] = {"share": share, "seed": seed, "macs": plan.after["macs"] / plan.before["macs"]}
     row["none"] = judge(models["none"])
-    errors = {}
+    agreements = {}
     for name, (method, options, start) in METHODS.items():
         if options and not parts:
             continue
@@ -55,9 +55,9 @@ def measure(model: Any, scores: kt.Scores, share: float, seed: int, x: Any, judg
         row[f"{name} seconds"] = round(time.perf_counter() - began, 1)
         models[name] = fixed.model
         row[name] = judge(fixed.model)
-        errors.setdefault("none", fixed.attempts[0].error)
-        errors[name] = fixed.attempts[-1].error
-    row["chosen"] = min((error, name) for name, error in errors.items() if "=" not in name)[1]
+        agreements.setdefault("none", (-fixed.attempts[0].agreement, fixed.attempts[0].error))
+        agreements[name] = -fixed.attempts[-1].agreement, fixed.attempts[-1].error
+    row["chosen"] = min((found, name) for name, found in agreements.items() if "=" not in name)[1]
     row["auto"] = row[row["chosen"]]
     return row
 
@@ -132,7 +132,7 @@ def main(
         f"{seeds} calibration seeds. Ranked per MAC saved. 1 MAC = 1.",
         summary(record["rows"], published),
         f"Figures without a deviation were measured with one seed. "
-        f"`auto` takes what differs least from the unpruned net on the fifth of the images that is held back; here: "
+        f"`auto` takes what agrees best with the unpruned net on the fifth of the images that is held back; here: "
         f"{', '.join(picked)}. The slowest least-squares repair took {slowest:.0f} s, copying and judging included.",
         *(["Published rows: measured with other code on the same weights and test images."] if published else []),
         f"Made by `python benchmarks/repair.py --weights {weights.name} --data {data.name}`. {environment}.",

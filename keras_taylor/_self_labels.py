@@ -25,7 +25,7 @@ def sampled_loss(model: Any, loss: Any = None, seed: int = 0) -> Objective:
     References:
         Martens 2020, "New insights and perspectives on the natural gradient method", section 5.
     """
-    kinds = _kinds(model, loss)
+    kinds = output_kinds(model, loss)
     counter = tf.Variable(0, dtype=tf.int32, trainable=False)
 
     def objective(x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
@@ -54,7 +54,7 @@ def _surprise(output: Any, kind: str, key: Any) -> Any:
     return output * tf.random.stateless_normal(tf.shape(output), key)
 
 
-def _kinds(model: Any, loss: Any) -> list[str]:
+def output_kinds(model: Any, loss: Any = None) -> list[str]:
     """The kind of each output: softmax, logits, sigmoid, binary logits or gaussian."""
     given = loss if loss is not None else getattr(model, "loss", None)
     if isinstance(given, dict):

@@ -24,6 +24,7 @@ from keras_taylor._repair.frontier import Batches, live_bytes
 from keras_taylor._repair.normal import NormalEquations
 from keras_taylor._repair.refit import refit
 from keras_taylor._repair.statistics import recalibrate
+from keras_taylor._self_labels import output_kinds
 from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
 
@@ -56,7 +57,7 @@ class Repair:
     """Outcome of `kt.repair`; `print(repair)` is a table.
 
     Attributes:
-        model: the repaired model; never worse on the held-back examples than the unrepaired one with `method="auto"`.
+        model: the repaired model; with `method="auto"` never worse on the held-back examples than the unrepaired one.
         methods: what was applied to it, possibly nothing.
         attempts: all that was tried, the unrepaired model first.
         examples: how many examples were used to repair, and how many were held back.
@@ -105,7 +106,8 @@ def repair(
             layer that read them, or into the BatchNormalization that follows), `"lstsq"` (kernels and biases are refitted by
             least squares towards the original's outputs, in topological order) and `"batchnorm"` (statistics are measured
             again, so that normalised outputs get the mean and variance that they have in the original); or `"auto"`, which
-            tries them and keeps what differs least from the original on held-back examples.
+            tries them and keeps what agrees best with the original on held-back examples: in the largest output, where a
+            softmax or the compiled loss tells that outputs are classes, or else in mean square.
         examples: at most this many examples are used; a fifth of them is held back.
         ridge: pull of `"lstsq"` towards the old kernel, relative to the variance of each of a layer's inputs.
         rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position.
@@ -176,8 +178,18 @@ def repair(
             models[chain] = copy
         error, agreement = _distance(expected, _outputs(trace(models[chain]), judged))
         attempts.append(Attempt(chain, error, agreement, passes, time.perf_counter() - start))
-    best = min(attempts, key=lambda one: one.error) if check_method(method) == ("auto",) else attempts[-1]
+    best = _best(attempts, model) if check_method(method) == ("auto",) else attempts[-1]
     return Repair(models[best.methods], best.methods, tuple(attempts), (len(inputs[0]) - held, held))
+
+
+def _best(attempts: Sequence[Attempt], model: Any) -> Attempt:
+    """Of the attempts that are no further from the original than no repair, the one that agrees best with its classes.
+
+    Where the outputs are not known to be classes, and among equals, the one that is closest.
+    """
+    classes = set(output_kinds(model)) <= {"softmax", "logits"}
+    eligible = [one for one in attempts if one.error <= attempts[0].error]
+    return min(eligible, key=lambda one: (-one.agreement if classes else 0.0, one.error))
 
 
 def check_method(method: str | Sequence[str]) -> tuple[str, ...]:
