@@ -28,6 +28,8 @@ LINEAR = [
     ((5, 4, 4), layers.Conv2DTranspose(6, (3, 2), strides=(2, 3), padding="same")),
     ((8, 7, 4), layers.SeparableConv2D(6, 3, padding="same", depth_multiplier=2)),
     ((9, 4), layers.SeparableConv1D(6, 3, strides=2)),
+    ((8, 7, 3), layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)),
+    ((9, 3), layers.DepthwiseConv1D(3, strides=2, depth_multiplier=2)),
     ((4,), layers.Dense(6)),
     ((5, 4), layers.Dense(6)),
     ((5, 4), layers.EinsumDense("abc,cd->abd", output_shape=(None, 6), bias_axes="d")),

@@ -155,6 +155,15 @@ class DepthwiseConv(_Convolution):
         out = np.repeat(given.ids, call.operation.depth_multiplier)
         return Trace((Labels(given.axis, out),), {"in": given.ids, "out": out})
 
+    def linear(self, operation: Any) -> Linear:
+        def to_matrix(kernel: Any) -> Any:
+            return kernel.reshape(-1, *kernel.shape[-2:]).transpose(1, 0, 2)
+
+        def from_matrix(kernel: Any, matrix: Any) -> Any:
+            return matrix.transpose(1, 0, 2).reshape(kernel.shape)
+
+        return Linear("kernel", operation.kernel.shape[-2], _window(operation), to_matrix, from_matrix)
+
     def examples(self) -> Sequence[Any]:
         return [
             keras.Sequential(
