@@ -72,7 +72,7 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
     for steps in calls.values():
         first, mine = steps[0], twins[names[steps[0].call.name]]
         layer = first.call.operation
-        if len(mine) != len(steps) or locked(graph, first) or not (layer.trainable or frozen):
+        if len(mine) != len(steps) or locked(graph, first) or not (frozen or getattr(layer, "trainable", False)):
             continue
         if not any(id(step) in changed for step in steps) or getattr(layer, "data_format", None) == "channels_first":
             continue
