@@ -1,10 +1,11 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
 from keras_taylor import criteria, errors, testing
-from keras_taylor._export import Export, LiteModel, export_tflite
+from keras_taylor._export import Export, export_tflite
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._lite import LiteModel
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
 from keras_taylor._quantize.config import Float16

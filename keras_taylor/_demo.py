@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
 
-from keras_taylor._export import LiteModel, export_tflite
+from keras_taylor._export import export_tflite
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._graph import trace
+from keras_taylor._lite import LiteModel
 from keras_taylor._plan import Target
 from keras_taylor._rebuild import rebuild
 from keras_taylor._verify import verify
