@@ -15,7 +15,21 @@ _ELEMENTWISE = {
     ).split()
     if hasattr(keras.activations, name)
 }
+_STRAIGHT = {
+    getattr(keras.activations, name)
+    for name in "hard_shrink hard_sigmoid hard_tanh leaky_relu linear relu relu6 soft_shrink threshold".split()
+    if hasattr(keras.activations, name)
+}
 _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+
+
+def bends(activation: Any) -> bool:
+    """Whether an activation is anything but piecewise linear."""
+    if isinstance(activation, keras.layers.Activation):
+        return bends(activation.activation)
+    return not (
+        activation is None or activation in _STRAIGHT or isinstance(activation, (keras.layers.ReLU, keras.layers.LeakyReLU))
+    )
 
 
 def mixes_channels(operation: Any) -> str:

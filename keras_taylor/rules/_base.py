@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor._flatten import Call, Tensor
+from keras_taylor.rules._activation import bends
 
 Ids = NDArray[np.int64]
 Keep = NDArray[np.bool_]
@@ -193,6 +194,8 @@ class LayerRule:
             returns in `Trace.axes`) for axes that follow labels, anything else for axes that do not.
         kernels: the weights that do one multiply-accumulate per element and position.
         config: config entries that count the channels of an axis, for example `{"filters": "out"}`.
+        scale: the weight that multiplies each channel of a normalisation.
+        straight: whether outputs are, but for an `activation`, piecewise linear in the inputs, in inference.
 
     Example:
         >>> import keras, keras_taylor as kt
@@ -214,6 +217,8 @@ class LayerRule:
     weights: ClassVar[Mapping[str, str]] = {}
     kernels: ClassVar[Sequence[str]] = ()
     config: ClassVar[Mapping[str, str]] = {}
+    scale: ClassVar[str] = ""
+    straight: ClassVar[bool] = False
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         """Follow the labels through one call."""
@@ -230,6 +235,10 @@ class LayerRule:
     def remake(self, step: Step, keep: Keep) -> Remake:
         """How to call the operation again with the channels that `keep` (a boolean per label) leaves."""
         return Remake({entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes})
+
+    def piecewise_linear(self, call: Call) -> bool:
+        """Whether the outputs are piecewise linear in the inputs, in inference: ReLU is, GELU and products are not."""
+        return self.straight and not bends(getattr(call.operation, "activation", None))
 
     def inherit(self, operation: Any, copy: Any) -> None:
         """Tell the rebuilt copy of an operation what its config does not say."""

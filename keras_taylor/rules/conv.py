@@ -39,6 +39,8 @@ def _spatial(shape: Sequence[int | None], channel_axis: int) -> int:
 class _Convolution(LayerRule, ABC):
     """What all convolutions share: labels on the channel axis, positions from the spatial shape."""
 
+    straight = True
+
     def positions(self, call: Call) -> int:
         return _spatial(call.outputs[0].shape, _channel_axis(call))
 

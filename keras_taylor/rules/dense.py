@@ -19,6 +19,7 @@ class Dense(LayerRule):
     weights = {"kernel": "in out", "bias": "out"}
     kernels = ("kernel",)
     config = {"units": "out"}
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, last = labels[call.inputs[0]], len(call.inputs[0].shape) - 1

@@ -31,6 +31,7 @@ class EinsumDense(LayerRule):
     """EinsumDense, where it contracts over the last axis of its input and its last axis of output is of its own making."""
 
     kernels = ("kernel",)
+    straight = True
 
     def weight_axes(self, operation: Any) -> Mapping[str, str]:
         given, kernel, out = _terms(operation)

@@ -15,6 +15,15 @@ from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, registe
 
 layers = keras.layers
 
+_STRAIGHT = (
+    layers.Add,
+    layers.Subtract,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    CustomScaleLayer,
+    *(getattr(kops.numpy, name) for name in ("Add", "Subtract", "Maximum", "Minimum")),
+)
 _OPERATIONS = (
     "Add Subtract Multiply Divide TrueDivide DivideNoNan FloorDivide Maximum Minimum Fmax Fmin Mod Power Where Arctan2 Equal "
     "NotEqual Greater GreaterEqual Less LessEqual LogicalAnd LogicalOr LogicalXor Hypot Logaddexp"
@@ -37,6 +46,14 @@ class Merge(LayerRule):
     Equal positions along the channels are tied. A tensor of length one along that axis serves all channels, so its own label
     is locked. Tensors whose channels run along different axes of the result are locked.
     """
+
+    def piecewise_linear(self, call: Call) -> bool:
+        kind = type(call.operation)
+        scaled = len(call.inputs) == 1 and (
+            kind is kops.numpy.Multiply
+            or (kind in (kops.numpy.Divide, kops.numpy.TrueDivide) and call.args[0] is call.inputs[0])
+        )
+        return scaled or isinstance(call.operation, _STRAIGHT)
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         if call.static_arrays():
@@ -84,6 +101,8 @@ class Merge(LayerRule):
 @register_rule(layers.Concatenate, kops.numpy.Concatenate)
 class Concatenate(LayerRule):
     """Along the channels, labels are concatenated; along another axis, equal positions are tied."""
+
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given = [labels[tensor] for tensor in call.inputs]

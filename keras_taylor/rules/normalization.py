@@ -20,6 +20,10 @@ class BatchNormalization(PassThrough):
     """Batch statistics are one per channel: four weights along the channels."""
 
     weights = {"gamma": "out", "beta": "out", "moving_mean": "out", "moving_variance": "out"}
+    scale = "gamma"
+
+    def piecewise_linear(self, call: Call) -> bool:
+        return not call.kwargs.get("training")  # with the statistics of the batch it is not
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, shape = labels[call.inputs[0]], call.inputs[0].shape
@@ -68,6 +72,8 @@ class LayerNormalization(PassThrough):
 @register_rule(keras.layers.Normalization)
 class Normalization(LayerRule):
     """Feature-wise normalisation with adapted statistics; it stands on a model's input, so its channels are locked anyway."""
+
+    straight = True
 
     def weight_axes(self, operation: Any) -> Mapping[str, str]:
         names = ("adapt_mean", "adapt_variance", "count")

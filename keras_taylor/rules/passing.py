@@ -40,6 +40,9 @@ def _between(*make: Callable[[], Any]) -> list[Any]:
 class Elementwise(PassThrough):
     """No weights, no mixing."""
 
+    def piecewise_linear(self, call: Call) -> bool:
+        return not isinstance(call.operation, layers.ELU)
+
     def trace(self, call: Call, labels: Labeller) -> Trace:
         noise, axis = getattr(call.operation, "noise_shape", None), labels[call.inputs[0]].axis
         if noise is not None and axis is not None and noise[axis] not in (None, 1):
@@ -53,6 +56,8 @@ class Elementwise(PassThrough):
 @register_rule(layers.Activation)
 class Activation(PassThrough):
     """An activation passes channels unless it mixes them (softmax), or cannot be known (a function of the user's)."""
+
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         reason = mixes_channels(call.operation)
@@ -81,6 +86,8 @@ class Softmax(PassThrough):
 class PReLU(PassThrough):
     """`alpha` has the shape of the input, with 1 along shared axes."""
 
+    straight = True
+
     def weight_axes(self, operation: Any) -> dict[str, str]:
         window = ["." if n == 1 else "spatial" for n in operation.alpha.shape]
         return {"alpha": " ".join([*window[:-1], "." if window[-1] == "." else "out"])}
@@ -101,6 +108,7 @@ class LayerScaleRule(PassThrough):
 
     weights = {"gamma": "out"}
     config = {"projection_dim": "out"}
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         if labels[call.inputs[0]].axis != len(call.inputs[0].shape) - 1:
@@ -114,6 +122,8 @@ class LayerScaleRule(PassThrough):
 @register_rule(layers.Rescaling)
 class Rescaling(PassThrough):
     """A fixed scale and offset; one number each, or else the channels are locked."""
+
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         if np.size(call.operation.scale) > 1 or np.size(call.operation.offset) > 1:
@@ -134,6 +144,8 @@ class Rescaling(PassThrough):
 )
 class SpatialWindow(PassThrough):
     """Pooling, padding, cropping and resizing: the channels must run along the channel axis."""
+
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
@@ -156,6 +168,8 @@ class SpatialWindow(PassThrough):
 @register_rule(*(getattr(layers, f"Global{kind}Pooling{rank}D") for kind in ("Max", "Average") for rank in (1, 2, 3)))
 class GlobalPooling(LayerRule):
     """Global pooling: the spatial axes go, or stay with length one."""
+
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
@@ -197,6 +211,9 @@ def _operations(names: str) -> list[type]:
 class UnaryOperation(PassThrough):
     """`keras.ops` functions of one tensor."""
 
+    def piecewise_linear(self, call: Call) -> bool:
+        return isinstance(call.operation, _STRAIGHT)
+
     def trace(self, call: Call, labels: Labeller) -> Trace:
         if call.static_arrays() or any(np.size(value) > 1 for value in _options(call.operation)):
             return labels.refuse(call, "has a constant for each channel")
@@ -218,9 +235,18 @@ def _options(operation: Any) -> list[Any]:
     return [value for name, value in vars(operation).items() if not name.startswith("_")]
 
 
+_STRAIGHT = tuple(
+    _operations(
+        "Absolute Abs Cast Clip Copy HardShrink HardSigmoid HardTanh LeakyRelu Negative Relu Relu6 SoftShrink Threshold"
+    )
+)
+
+
 @register_rule(*_operations("Mean Sum Max Min Amax Amin"))
 class Reduction(LayerRule):
     """Reductions over other axes than the channels'."""
+
+    straight = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, tensor = labels[call.inputs[0]], call.inputs[0]
