@@ -13,7 +13,8 @@ from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
-from keras_taylor._scores import Scores, score
+from keras_taylor._scores import Scores
+from keras_taylor._scoring import score, score_all
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
 from keras_taylor.rules import LayerRule, PassThrough, register_rule
@@ -49,6 +50,7 @@ __all__ = [
     "register_rule",
     "repair",
     "score",
+    "score_all",
     "testing",
     "trace",
     "verify",

@@ -55,7 +55,7 @@ def batches(
                 "data must have labels. Received: inputs alone. Pass (x, y) arrays, or a data set that yields (x, y); "
                 "or score against the model's own predictions with labels='sampled'."
             )
-        size = _length(x)
+        size = length(x)
         if size > left:
             x, y, weight = keras.tree.map_structure(lambda a, n=int(left): None if a is None else a[:n], (x, y, weight))
             size = int(left)
@@ -79,8 +79,8 @@ def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | 
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches
     if _arrays(data):
-        length = _length(data)
-        return -(-min(length, examples or length) // batch_size)
+        count = length(data)
+        return -(-min(count, examples or count) // batch_size)
     return None
 
 
@@ -118,7 +118,8 @@ def _arrays(data: Any) -> bool:
     return isinstance(data, (tuple, list, Mapping)) or (hasattr(data, "shape") and hasattr(data, "__getitem__"))
 
 
-def _length(x: Any) -> int:
+def length(x: Any) -> int:
+    """The number of examples of a structure of arrays."""
     return len(keras.tree.flatten(x)[0])
 
 

@@ -43,7 +43,7 @@ from keras_taylor._rebuild import flat_names, rebuild
 from keras_taylor._repair.repair import Repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
-from keras_taylor._scores import DEFAULT_CRITERION
+from keras_taylor._scoring import DEFAULT_CRITERION
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput
 

@@ -76,7 +76,7 @@ class TaylorGate(keras.layers.Wrapper):
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The wrapped layer's outputs."""
         if self._probe is not None:
-            inputs = _record(inputs, self._probe, self.axis)
+            inputs = probed(inputs, self.axis, self._probe)
         return self.layer(inputs, *args, **kwargs)
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,22 +88,37 @@ class TaylorGate(keras.layers.Wrapper):
         return {**super().get_config(), "axis": self.axis}
 
 
-def _record(inputs: Any, probe: Any, axis: int) -> Any:
-    """The identity; its gradient with respect to `probe` is the contribution of each example and channel."""
+def probed(inputs: Any, axis: int, probe: Any, absolute: Any = None) -> Any:
+    """The identity, whose gradients with respect to its probes tell what each example and channel contributes.
+
+    Args:
+        inputs: a tensor, with channels along `axis`.
+        axis: of the channels.
+        probe: zeros of shape `(batch, channels)`; its gradient is the sum over positions of activation times gradient.
+        absolute: another one, if wanted; its gradient is the sum of the absolute values.
+    """
+    probes = (probe,) if absolute is None else (probe, absolute)
 
     @tf.custom_gradient
-    def identity(x: Any, probe: Any) -> Any:
-        def gradient(upstream: Any) -> tuple[Any, Any]:
-            rank = len(x.shape)
-            summed = [a for a in range(1, rank) if a != axis % rank]
-            contribution = tf.reduce_sum(tf.cast(x, probe.dtype) * tf.cast(upstream, probe.dtype), summed)
-            # Where positions were folded into the batch axis, an example owns several rows.
-            rows = tf.reshape(contribution, (tf.shape(probe)[0], -1, probe.shape[1]))
-            return upstream, tf.reduce_sum(rows, 1)
+    def identity(x: Any, *_: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, ...]:
+            product = tf.cast(x, tf.float32) * tf.cast(upstream, tf.float32)
+            values = (product,) if absolute is None else (product, tf.abs(product))
+            batch = tf.shape(probe)[0]
+            return upstream, *(tf.reduce_sum(by_example(value, axis, batch), 1) for value in values)
 
         return tf.identity(x), gradient
 
-    return identity(inputs, probe)
+    return identity(inputs, *probes)
+
+
+def by_example(x: Any, axis: int, batch: Any) -> Any:
+    """`x` as `(batch, positions, channels)`. Where positions were folded into the batch axis, an example owns several rows."""
+    rank = len(x.shape)
+    axis = axis % rank
+    if axis != rank - 1:
+        x = tf.transpose(x, [a for a in range(rank) if a != axis] + [axis])
+    return tf.reshape(x, (batch, -1, x.shape[-1]))
 
 
 def make_gates(graph: ChannelGraph) -> dict[int, TaylorGate]:

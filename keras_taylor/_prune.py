@@ -17,7 +17,8 @@ from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, check_method
 from keras_taylor._repair.repair import repair as repair_model
 from keras_taylor._report import Report, Stage
-from keras_taylor._scores import DEFAULT_CRITERION, Scores, score
+from keras_taylor._scores import Scores
+from keras_taylor._scoring import DEFAULT_CRITERION, score
 from keras_taylor._verify import verify
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput, KerasTaylorError

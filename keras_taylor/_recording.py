@@ -1,107 +1,128 @@
-"""Record what every channel contributes to the loss, example by example, leaving nothing behind on the model."""
+"""Record statistics of every channel, example by example, in one pass over the data; nothing is left behind on the model."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
+from keras_taylor import _kernels
+from keras_taylor._curvature import Curvature, Gated
 from keras_taylor._data import Batch
 from keras_taylor._flatten import Call, functional, infer
-from keras_taylor._gate import TaylorGate, make_gates
+from keras_taylor._gate import by_example, probed
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._loss import Objective
-from keras_taylor.criteria import Filters, Record
-from keras_taylor.errors import BadInput
+from keras_taylor._sites import Sites
+from keras_taylor.criteria import Record
+from keras_taylor.criteria._base import FROM_LOSS, FROM_WEIGHTS
+from keras_taylor.errors import BadInput, NonFiniteScores
 
 # float16 gradients of single examples underflow without it; a power of two, so dividing it out is exact.
 _HALF_SCALE = 2.0**12
 
+Columns = dict[str, Any]
 
-def record(model: Any, graph: ChannelGraph, objective: Objective, data: Iterable[Batch]) -> Iterator[Record]:
-    """One `Record` per batch, with contributions.
+
+def from_weights(graph: ChannelGraph, needs: frozenset[str]) -> Record:
+    """The one `Record` of the criteria that need no data."""
+    return _record(graph, {name: getattr(_kernels, name)(graph) for name in needs & FROM_WEIGHTS})
+
+
+def record(recorder: Recorder, data: Iterable[Batch]) -> Iterator[Record]:
+    """One `Record` per batch.
 
     Runs the model in inference (`training=False`): forward, and backward to activations only; no gradient of a weight is
     computed, no statistic of the model changes.
+
+    Raises:
+        NonFiniteScores: NaN or infinity in a statistic; says which, in which layers, and in which batch.
     """
-    step = _Step(model, graph, objective)
-    positions = map_sizes(graph)
-    empty = np.empty((0, graph.channels))
-    for x, y, weight in data:
-        recorded = step(x, y, weight)
-        contribution = np.asarray(recorded @ step.to_channels) if recorded.shape[1] else empty
-        yield Record(graph.channels, positions, contribution, ())
+    graph = recorder.graph
+    constant = from_weights(graph, recorder.needs).statistics
+    for number, (x, y, weight) in enumerate(data):
+        found = recorder(x, y, weight)
+        recorder.check(found, number)
+        statistics = {**constant, **recorder.by_channel(found)}
+        if "labels" in recorder.needs:
+            statistics["labels"] = _classes(y)
+        yield _record(graph, statistics)
 
 
-def weights(graph: ChannelGraph) -> Record:
-    """The one `Record` of the criteria that need no data: the kernels of all producers."""
-    born = {name: ids for ids, name in graph.births}
-    filters = []
-    for step in graph.steps:
-        for name, words in step.rule.weight_axes(step.call.operation).items():
-            axes = words.split()
-            if name in step.rule.kernels and "out" in axes and step.call.name in born:
-                kernel = np.moveaxis(getattr(step.call.operation, name).numpy(), axes.index("out"), -1)
-                kernel = kernel.reshape(-1, kernel.shape[-1]).astype(float)
-                if kernel.shape[-1] != len(born[step.call.name]):
-                    continue  # refused: its labels are not its filters
-                filters.append(Filters(kernel, graph.channel[born[step.call.name]]))
-    return Record(graph.channels, map_sizes(graph), np.empty((0, graph.channels)), tuple(filters))
+def _record(graph: ChannelGraph, statistics: dict[str, Any]) -> Record:
+    return Record(graph.channels, _kernels.map_sizes(graph), [group.channels for group in graph.groups], statistics)
 
 
-def map_sizes(graph: ChannelGraph) -> NDArray[np.float64]:
-    """Positions of each channel's map where it is born (the largest among tied ones); an unknown length counts as 1."""
-    sizes = np.ones(graph.channels)
-    steps = {step.call.name: step for step in graph.steps}
-    for ids, name in graph.births:
-        axis, shape = steps[name].outputs[0].axis, steps[name].call.outputs[0].shape
-        size = math.prod(d or 1 for a, d in enumerate(shape) if a not in (0, axis))
-        np.maximum.at(sizes, graph.channel[ids], size)
-    return sizes
+def _classes(y: Any) -> NDArray[np.int64]:
+    if y is None or keras.tree.is_nested(y):
+        raise BadInput("data must have one class per example for this criterion. Received: no labels, or several.")
+    labels = np.asarray(y)
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        labels = labels.argmax(-1)
+    if labels.size != len(labels):
+        raise BadInput(f"data must have one class per example for this criterion. Received: labels of shape {labels.shape}.")
+    return labels.reshape(-1).astype(np.int64)
 
 
-class _Step:
+class Recorder:
     """The compiled recording step of one model.
 
-    Attributes:
-        to_channels: sparse matrix that sums the recorded columns (one per gated position) into channels.
+    Args:
+        model: what to record.
+        graph: its graph.
+        needs: names of statistics; only these are computed.
+        objective: the loss, summed over examples; not used unless a statistic comes from the loss.
+        sampled: the same with labels drawn from the model's predictions; not used but for `"fisher"`.
+        kinds: of the model's outputs, as `output_kinds` tells.
+        draws: of labels and directions, for estimates.
+        seed: for the directions.
     """
 
-    def __init__(self, model: Any, graph: ChannelGraph, objective: Objective) -> None:
+    def __init__(
+        self,
+        model: Any,
+        graph: ChannelGraph,
+        needs: frozenset[str],
+        objective: Objective,
+        sampled: Objective,
+        kinds: list[str],
+        draws: int = 1,
+        seed: int = 0,
+    ) -> None:
         self.graph = graph
+        self.needs = needs
         self.objective = objective
+        self.sampled = sampled
+        self.draws = draws
+        self.sites = Sites(graph)
         self.source = functional(model)
-        gates = make_gates(graph)
-        read = {id(step.call.operation): step.inputs[0].ids for step in graph.steps if step.consumes}
-        self.gates: list[tuple[TaylorGate, int]] = [(gates[key], len(ids)) for key, ids in read.items()]
-        self.by_layer = gates
-        columns = graph.channel[np.concatenate(list(read.values()))] if read else np.empty(0, np.int64)
-        shape = (len(columns), graph.channels)
-        self.to_channels = csr_array((np.ones(len(columns)), (np.arange(len(columns)), columns)), shape=shape)
+        self.curvature = Curvature(kinds, self.sites, graph.channels)
+        self.gated = Gated(self, draws, seed) if "hutchinson" in needs else None
         half = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
         self.scale = _HALF_SCALE if half else 1.0
-        self._run = tf.function(self._record, reduce_retracing=True)
+        self._run = tf.function(self._measure, reduce_retracing=True)
 
-    def __call__(self, x: Any, y: Any, weight: Any) -> NDArray[np.float64]:
-        """Contributions of one batch, shape `(batch, gated positions)`."""
+    def __call__(self, x: Any, y: Any, weight: Any) -> Columns:
+        """What one batch gives: `(batch, columns of the sites)` for most statistics, `(batch, channels)` for curvatures."""
         x, y, weight = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
-        self._check(self.source._standardize_inputs(x))
-        if not self.gates:
-            return np.empty((0, 0))
-        found = np.asarray(self._run(x, y, weight, tf.constant(self.scale)).numpy(), np.float64) / self.scale
-        if self.scale != 1.0 and not np.isfinite(found).all():
-            self.scale = 1.0  # the scale that keeps small gradients was too much for large ones
-            return self(x, y, weight)
+        self._check_inputs(self.source._standardize_inputs(x))
+        found = self._scaled(self._run, x, y, weight)
+        if self.gated is not None:
+            found |= self._scaled(self.gated, x, y, weight)
         return found
 
-    def _check(self, arrays: list[Any]) -> None:
+    def _scaled(self, run: Any, *batch: Any) -> Columns:
+        found = {name: value.numpy() for name, value in run(*batch, tf.constant(self.scale)).items()}
+        if self.scale != 1.0 and not all(np.isfinite(value).all() for value in found.values()):
+            self.scale = 1.0  # the scale that keeps small gradients was too much for large ones
+            return self._scaled(run, *batch)
+        return found
+
+    def _check_inputs(self, arrays: list[Any]) -> None:
         expected = [tensor.shape for tensor in self.graph.program.inputs]
         for array, shape in zip(arrays, expected, strict=False):
             same_rank = len(array.shape) == len(shape)
@@ -110,21 +131,121 @@ class _Step:
             if array.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(array))):
                 raise BadInput("data must be finite. Received: NaN or infinity in the inputs.")
 
-    def _record(self, x: Any, y: Any, weight: Any, scale: Any) -> Any:
+    def check(self, found: Columns, number: int) -> None:
+        """Raise `NonFiniteScores` if there is NaN or infinity in what batch `number` gave."""
+        for name, value in found.items():
+            wrong = ~np.isfinite(value).all(axis=0)
+            if wrong.any():
+                of_channels = len(wrong) != len(self.sites.columns)
+                columns = np.isin(self.sites.columns, np.flatnonzero(wrong)) if of_channels else wrong
+                layers = _kernels.broken_weights(self.graph) or self.sites.named(columns)
+                raise NonFiniteScores(
+                    f"Statistic {name!r} must be finite. Received: NaN or infinity in {', '.join(layers[:5])}"
+                    f"{f' and {len(layers) - 5} more layers' if len(layers) > 5 else ''}, in batch {number}. "
+                    "Check the model's weights and the data for NaN, and that the loss is finite on them."
+                )
+
+    def by_channel(self, found: Columns) -> dict[str, Any]:
+        """Columns put together into channels, shape `(batch, channels)`."""
+        sites = self.sites
+        made: dict[str, Any] = {name: found[name] for name in ("gauss_newton", "hutchinson") if name in found}
+        if "contribution" in found:
+            made["contribution"] = sites.to_channels(found["contribution"])
+            made["absolute_members"] = sites.absolute_to_channels(found["contribution"])
+        if "absolute" in found:
+            made["absolute_positions"] = sites.to_channels(found["absolute"])
+        if "fisher" in found:
+            draws = np.split(found["fisher"], self.draws)
+            made["fisher"] = sum(sites.to_channels(draw) ** 2 for draw in draws) / self.draws
+        made |= self._moments(found)
+        return {name: value for name, value in made.items() if name in self.needs}
+
+    def _moments(self, found: Columns) -> dict[str, Any]:
+        """Every value that is read counts once, whichever column it is in."""
+        if "positions" not in found:
+            return {}
+        count = found["positions"].astype(float)
+        total = np.maximum(self.sites.to_channels(count), 1.0)
+        made = {"zeros": self.sites.to_channels(found["zeros"] * count) / total} if "zeros" in found else {}
+        if "mean" in found:
+            column = found["mean"].astype(float)
+            made["activation"] = mean = self.sites.to_channels(column * count) / total
+            if "variance" in found:
+                apart = (column - mean[:, self.sites.columns]) ** 2
+                made["variance"] = self.sites.to_channels((found["variance"] + apart) * count) / total
+        return made
+
+    def _measure(self, x: Any, y: Any, weight: Any, scale: Any) -> Columns:
         inputs = self.source._standardize_inputs(x)
         batch = tf.shape(inputs[0])[0]
-        with ExitStack() as stack:
-            tape = stack.enter_context(tf.GradientTape(watch_accessed_variables=False))
-            probes = [stack.enter_context(gate.recording(batch, channels)) for gate, channels in self.gates]
-            tape.watch(probes)
-            outputs = self.graph.program.run(inputs, self._call)
-            y_pred = keras.tree.pack_sequence_as(self.source._outputs_struct, outputs)
-            if isinstance(y_pred, list) and len(y_pred) == 1:
-                y_pred = y_pred[0]
-            loss = tf.cast(self.objective(x, y, y_pred, weight), tf.float32) * scale
-        found = tape.gradient(loss, probes, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return tf.concat(found, axis=1)
+        shapes = [(batch, len(site.channels)) for site in self.sites]
+        probes = [tf.zeros(shape) for shape in shapes]
+        absolutes = [tf.zeros(shape) for shape in shapes] if "absolute_positions" in self.needs else [None] * len(shapes)
+        taps = dict(zip(self.sites.by_call, zip(self.sites, probes, absolutes, strict=True), strict=True))
+        seen: dict[str, list[Any]] = {}
 
-    def _call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        gate = self.by_layer.get(id(call.operation))
-        return gate(*args, **kwargs) if gate is not None else infer(call, args, kwargs)
+        def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if id(call) in taps:
+                site, probe, absolute = taps[id(call)]
+                for name, value in self._look(args[0], site.axis, batch).items():
+                    seen.setdefault(name, []).append(value)
+                args = (probed(args[0], site.axis, probe, absolute), *args[1:])
+            return infer(call, args, kwargs)
+
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(probes)
+            tape.watch([one for one in absolutes if one is not None])
+            outputs = self.graph.program.run(inputs, call)
+            loss = self._loss(self.objective, x, y, outputs, weight) * scale if self.needs & FROM_LOSS else None
+            draws = self.draws if "fisher" in self.needs else 0
+            sampled = [self._loss(self.sampled, x, None, outputs, None) * scale for _ in range(draws)]
+            natural = self.curvature.natural(outputs) if "gauss_newton" in self.needs else None
+
+        def gradient(target: Any, sources: list[Any]) -> Any:
+            return tf.concat(tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO), 1) / scale
+
+        if not self.sites:
+            return {}
+        found = {name: tf.concat(values, 1) for name, values in seen.items()}
+        if self.needs & {"contribution", "absolute_members"}:
+            found["contribution"] = gradient(loss, probes)
+        if "absolute_positions" in self.needs:
+            found["absolute"] = gradient(loss, absolutes)
+        if sampled:
+            root = tf.sqrt(_flat_weight(weight)) if weight is not None else 1.0
+            found["fisher"] = tf.concat([gradient(one, probes) * root for one in sampled], 0)
+        if natural is not None:
+
+            def objective(given: list[Any]) -> Any:
+                return self._loss(self.objective, x, y, given, weight)
+
+            found["gauss_newton"] = self.curvature.gauss_newton(tape, natural, probes, objective, scale)
+        return found
+
+    def _look(self, x: Any, axis: int, batch: Any) -> Columns:
+        """Statistics of the values that one site reads."""
+        wanted = self.needs & {"activation", "variance", "zeros"}
+        if not wanted:
+            return {}
+        values = by_example(tf.cast(x, tf.float32), axis, batch)
+        found = {"positions": tf.fill((batch, values.shape[-1]), tf.cast(tf.shape(values)[1], tf.float32))}
+        if wanted & {"activation", "variance"}:
+            found["mean"] = tf.reduce_mean(values, 1)
+        if "variance" in wanted:
+            found["variance"] = tf.reduce_mean((values - found["mean"][:, None]) ** 2, 1)
+        if "zeros" in wanted:
+            found["zeros"] = tf.reduce_mean(tf.cast(values == 0, tf.float32), 1)
+        return found
+
+    def _loss(self, objective: Objective, x: Any, y: Any, outputs: list[Any], weight: Any) -> Any:
+        y_pred = keras.tree.pack_sequence_as(self.source._outputs_struct, outputs)
+        if isinstance(y_pred, list) and len(y_pred) == 1:
+            y_pred = y_pred[0]
+        return tf.cast(objective(x, y, y_pred, weight), tf.float32)
+
+
+def _flat_weight(weight: Any) -> Any:
+    parts = keras.tree.flatten(weight)
+    if len(parts) > 1:
+        raise BadInput("sample_weight must be one array for the Fisher information. Received: one for each output.")
+    return tf.reshape(tf.cast(parts[0], tf.float32), (-1, 1))

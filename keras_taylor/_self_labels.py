@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from keras_taylor._loss import Objective
 
+LIKELIHOODS = frozenset({"softmax", "logits", "sigmoid", "binary logits"})
+"""Kinds of outputs that are probabilities."""
+
 
 def sampled_loss(model: Any, loss: Any = None, seed: int = 0) -> Objective:
     """`objective(x, y, y_pred, sample_weight)`: the negative log-likelihood of targets drawn from the model's own outputs.
@@ -50,8 +53,9 @@ def _surprise(output: Any, kind: str, key: Any) -> Any:
         drawn = tf.cast(tf.random.stateless_uniform(tf.shape(output), key) < chance, tf.float32)
         logits = output if kind == "binary logits" else tf.math.log(tf.maximum(output, 1e-7) / tf.maximum(1 - output, 1e-7))
         return tf.nn.sigmoid_cross_entropy_with_logits(drawn, logits)
-    # Half the squared distance from a draw around the output has just the noise as its gradient.
-    return output * tf.random.stateless_normal(tf.shape(output), key)
+    # Half the squared distance from a draw around the output; that the output cancels is exact this way.
+    offset = output - tf.stop_gradient(output)
+    return (offset - tf.random.stateless_normal(tf.shape(output), key)) ** 2 / 2
 
 
 def output_kinds(model: Any, loss: Any = None) -> list[str]:

@@ -15,6 +15,7 @@ from keras_taylor._rebuild import rebuild
 from keras_taylor._scores import Scores
 from keras_taylor._verify import example_inputs, relative_error, run, silenced
 from keras_taylor.criteria import Criterion, Filters, Record, criterion_for
+from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
 from keras_taylor.errors import BadInput, InfeasibleTarget
 from keras_taylor.rules import registered
 
@@ -134,8 +135,8 @@ def shifted(graph: Any, keep: Any) -> Any:
 def check_criterion(criterion: str | Criterion, *, channels: int = 5, seed: int = 0) -> None:
     """Check that a criterion keeps its contract on random statistics.
 
-    Scores must be finite, one per channel; splitting the data into other batches must not change them; `update` must not
-    change the record.
+    Scores must be finite, one per channel; splitting the data into other batches must not change them (unless it says
+    `by_batch`); `update` must not change the record, nor look at what `needs` does not name.
 
     Args:
         criterion: a registered name, or an instance.
@@ -151,22 +152,29 @@ def check_criterion(criterion: str | Criterion, *, channels: int = 5, seed: int 
     """
     chosen = criterion_for(criterion)
     rng = np.random.default_rng(seed)
-    contribution = rng.normal(size=(12, channels))
+    statistics: dict[str, Any] = {name: rng.normal(size=(12, channels)) for name in sorted(FROM_DATA)}
+    for name in FROM_DATA - {"contribution", "activation", "hutchinson", "labels"}:
+        statistics[name] = np.abs(statistics[name])
+    statistics |= {"zeros": rng.random((12, channels)), "labels": rng.integers(0, 3, 12)}
+    constant = {name: (Filters(rng.normal(size=(9, channels)), np.arange(channels)),) for name in FROM_WEIGHTS}
     positions = rng.integers(1, 50, channels).astype(float)
-    filters = (Filters(rng.normal(size=(9, channels)), np.arange(channels)),)
+    groups = [np.arange(2), np.arange(2, channels)]
 
     def scored(*sizes: int) -> Any:
         state, start = chosen.init(channels, np.random.default_rng(seed)), 0
         for size in sizes:
-            state = chosen.update(state, Record(channels, positions, contribution[start : start + size], filters))
+            batch = {name: value[start : start + size] for name, value in statistics.items()}
+            seen = {name: value for name, value in {**batch, **constant}.items() if name in chosen.needs}
+            state = chosen.update(state, Record(channels, positions, groups, seen))
             start += size
         return np.asarray(chosen.result(state))
 
-    before = contribution.copy()
+    before = {name: value.copy() for name, value in statistics.items()}
     whole = scored(12)
     assert whole.shape == (channels,), f"scores of {chosen.name!r} have shape {whole.shape}, expected ({channels},)"
     assert np.isfinite(whole).all(), f"scores of {chosen.name!r} are not finite: {whole}"
-    assert np.array_equal(contribution, before), f"{chosen.name!r} changed the record"
-    if "contribution" in chosen.needs:
+    for name, value in before.items():
+        assert np.array_equal(statistics[name], value), f"{chosen.name!r} changed the record"
+    if chosen.needs & FROM_DATA and not chosen.by_batch:
         split = scored(5, 4, 3)
         assert np.allclose(whole, split, rtol=1e-6), f"{chosen.name!r} depends on the batches: {whole} and {split}"

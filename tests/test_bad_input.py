@@ -117,7 +117,7 @@ CASES = {
     "a criterion like no other": (
         lambda: kt.score(chain(), DATA, "zzz"),
         errors.UnknownName,
-        "Known: magnitude, random, taylor",
+        "Known: activation, activation_std, apoz",
     ),
     "a criterion class": (
         lambda: kt.score(chain(), DATA, kt.criteria.Taylor),

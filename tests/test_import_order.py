@@ -17,12 +17,14 @@ rules
 _table
 _cost
 _graph
-_gate
+_gate _sites
 _files _data _loss _lite
 criteria
-_recording
 _self_labels
+_kernels _curvature
+_recording
 _scores
+_scoring
 _ranking
 _plan
 _compiled

@@ -96,7 +96,8 @@ class TestByHand:
 
     def test_the_settings_say_how_it_was_scored(self):
         settings = kt.score(self.model(), (self.x, self.y), EQ8, seed=4).settings
-        expected = {"spatial": "mean", "normalize": None, "flops": 0.0, "examples": 3, "labels": "given", "seed": 4}
+        expected = {"spatial": "mean", "aggregate": "eq8", "tied": "signed", "normalize": None, "flops": 0.0}
+        expected |= {"examples": 3, "labels": "given", "seed": 4}
         assert settings == expected
 
     def test_relu_where_the_next_layer_reads(self):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
+from keras_taylor.criteria._base import Array, Weighed, register_criterion
 
 
 @register_criterion("magnitude")
-class Magnitude(Criterion):
+class Magnitude(Weighed):
     """Mean of the squared weights of the filter, summed over tied producers; needs no data.
 
     Args:
-        normalize: `"l2"` per layer (default) or None.
+        normalize: `"l2"` (default) or `"mean"` per layer, or None.
         flops: as in `Taylor`.
 
     References:
@@ -20,27 +18,15 @@ class Magnitude(Criterion):
 
     Example:
         >>> import keras_taylor as kt
-        >>> kt.criteria.Magnitude().needs
-        frozenset({'filters'})
+        >>> sorted(kt.criteria.Magnitude().needs)
+        ['filters']
     """
 
     needs = frozenset({"filters"})
 
     def __init__(self, normalize: str | None = "l2", flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        self.normalize = normalize
-        self.flops = flops
+        super().__init__("filters", normalize, flops)
 
-    def init(self, channels: int, rng: np.random.Generator) -> Array:
-        """No filter seen yet."""
-        return np.zeros(channels)
-
-    def update(self, state: Array, record: Record) -> Array:
-        """Add the filters of every producer."""
-        for filters in record.filters:
-            state = state + np.bincount(filters.channels, (filters.kernel**2).mean(axis=0), record.channels)
-        return state
-
-    def result(self, state: Array) -> Array:
-        """The sum over tied producers."""
-        return state
+    def measure(self, kernel: Array) -> Array:
+        """The mean of the squares."""
+        return (kernel**2).mean(axis=0)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
-from keras_taylor.errors import BadInput
-
-_State = tuple[Array, int]
+from keras_taylor.criteria._base import Array, Averaged, Record, normalized, register_criterion
 
 
 @register_criterion("taylor")
-class Taylor(Criterion):
+class Taylor(Averaged):
     """Mean over the examples of `|(1/M) * sum over positions of activation * gradient|`, l2-normalised per layer.
 
     The absolute value stands outside the sum over positions and inside the mean over examples, as in the paper. Tied channels
@@ -20,46 +19,66 @@ class Taylor(Criterion):
     Args:
         spatial: `"mean"` divides by M, the size of the channel's map, as in the paper; `"sum"` does not, which makes the
             score dLoss/d(gate), comparable between layers without normalisation.
-        normalize: `"l2"` (the paper) or None.
+        normalize: `"l2"` (the paper) or `"mean"` per layer, or None.
         flops: the paper's lambda: what a million FLOPs of the map take off the score (1e-3 there). It regularises the plain
             order of scores (`kt.plan(rank="score")`); ranking per saving accounts for cost by itself.
+        aggregate: where the absolute value stands. `"eq8"` is the paper. `"nvlabs"` is what the authors' code of 2019 calls the
+            criterion of 2017: inside the sum over positions, and every batch is l2-normalised per layer before the batches are
+            averaged (`normalize` is ignored). `"jacobgil"` is the much-used pytorch-pruning: a signed mean over positions and
+            examples, and the absolute value at the end. (It looks before the ReLU, where the product is the same.)
+        tied: `"signed"` sums the members of tied channels with sign, per example; `"absolute"` sums their absolute values, as
+            others do. With `aggregate="eq8"` only.
 
     References:
         Molchanov et al. 2017, "Pruning Convolutional Neural Networks for Resource Efficient Inference", Eq. 8 (score),
-        section 2.2 (normalisation), Eq. 9 (FLOPs).
+        section 2.2 (normalisation), Eq. 9 (FLOPs). github.com/NVlabs/Taylor_pruning (method 6);
+        github.com/jacobgil/pytorch-pruning.
 
     Example:
         >>> import keras_taylor as kt
         >>> kt.criteria.Taylor(spatial="sum", normalize=None).settings()
-        {'spatial': 'sum', 'normalize': None, 'flops': 0.0}
+        {'spatial': 'sum', 'aggregate': 'eq8', 'tied': 'signed', 'normalize': None, 'flops': 0.0}
     """
 
     needs = frozenset({"contribution"})
 
-    def __init__(self, spatial: str = "mean", normalize: str | None = "l2", flops: float = 0.0) -> None:
-        if spatial not in ("mean", "sum"):
-            raise BadInput(f"spatial of Taylor must be 'mean' or 'sum'. Received: {spatial!r}.")
-        self.check_options(normalize, flops)
-        self.spatial = spatial
-        self.normalize = normalize
-        self.flops = flops
+    def __init__(
+        self,
+        spatial: str = "mean",
+        normalize: str | None = "l2",
+        flops: float = 0.0,
+        aggregate: str = "eq8",
+        tied: str = "signed",
+    ) -> None:
+        self.spatial, self.aggregate, self.tied = spatial, aggregate, tied
+        self.check_option("spatial", ("mean", "sum"))
+        self.check_option("aggregate", ("eq8", "nvlabs", "jacobgil"))
+        self.check_option("tied", ("signed",) if aggregate != "eq8" else ("signed", "absolute"))
+        super().__init__(None if aggregate == "nvlabs" else normalize, flops)
+        self.by_batch = aggregate == "nvlabs"
+        self._looks_at = "absolute_positions" if aggregate == "nvlabs" else "contribution"
+        if tied == "absolute":
+            self._looks_at = "absolute_members"
+        self.needs = frozenset({self._looks_at})
 
-    def init(self, channels: int, rng: np.random.Generator) -> _State:
-        """Sum of absolute contributions, and number of examples."""
-        return np.zeros(channels), 0
-
-    def update(self, state: _State, record: Record) -> _State:
-        """Add a batch."""
-        total, examples = state
-        size = np.abs(record.contribution).sum(axis=0)
+    def each(self, record: Record) -> Array:
+        """What each example says."""
+        found: Array = getattr(record, self._looks_at)
         if self.spatial == "mean":
-            size = size / record.positions
-        return total + size, examples + len(record.contribution)
+            found = found / record.positions
+        return np.abs(found) if self.aggregate == "eq8" else found
 
-    def result(self, state: _State) -> Array:
-        """The mean over the examples."""
-        total, examples = state
-        return total / examples
+    def update(self, state: Any, record: Record) -> Any:
+        """Add a batch."""
+        if self.aggregate != "nvlabs":
+            return super().update(state, record)
+        total, batches = state
+        return total + normalized(self.each(record).mean(axis=0), record.groups, "l2"), batches + 1
+
+    def result(self, state: Any) -> Array:
+        """The mean."""
+        mean = super().result(state)
+        return np.abs(mean) if self.aggregate == "jacobgil" else mean
 
 
 @register_criterion("taylor_gate")
@@ -69,5 +88,5 @@ class TaylorGateSum(Taylor):
     The default: ranked per budget saved, it kept more accuracy than Eq. 8 before fine-tuning (docs/results/one_shot.md).
     """
 
-    def __init__(self, normalize: str | None = None, flops: float = 0.0) -> None:
-        super().__init__("sum", normalize, flops)
+    def __init__(self, normalize: str | None = None, flops: float = 0.0, tied: str = "signed") -> None:
+        super().__init__("sum", normalize, flops, tied=tied)

@@ -9,9 +9,14 @@ from keras_taylor.criteria import Filters, Record, _base, registered
 from tests import nets
 
 
-def record(contribution, positions=(1.0, 1.0), filters=()):
-    contribution = np.asarray(contribution, float)
-    return Record(contribution.shape[1], np.asarray(positions), contribution, filters)
+GROUPS = (np.array([0, 1]),)
+
+
+def record(contribution=None, positions=(1.0, 1.0), **statistics):
+    """Statistics of two channels of one layer group."""
+    given = {"contribution": contribution, **statistics} if contribution is not None else statistics
+    arrays = {name: value if isinstance(value, tuple) else np.asarray(value, float) for name, value in given.items()}
+    return Record(2, np.asarray(positions), GROUPS, arrays)
 
 
 @pytest.mark.parametrize("name", sorted(registered()))
@@ -36,8 +41,7 @@ def test_magnitude_by_hand():
     """`(1/|w|) * sum of w^2` of each filter; tied filters are added."""
     one = Filters(np.array([[1.0, 2.0], [3.0, 0.0]]), np.array([0, 1]))
     tied = Filters(np.array([[2.0, 1.0]]), np.array([1, 0]))
-    empty = np.empty((0, 2))
-    found = scored(kt.criteria.Magnitude(), Record(2, np.ones(2), empty, (one, tied)))
+    found = scored(kt.criteria.Magnitude(), record(filters=(one, tied)))
     np.testing.assert_allclose(found, [(1 + 9) / 2 + 1, (4 + 0) / 2 + 4])
 
 
@@ -79,7 +83,7 @@ def test_random_is_drawn_with_the_seed():
 def test_options_are_checked():
     for make, text in (
         (lambda: kt.criteria.Taylor(spatial="median"), "spatial of Taylor must be 'mean' or 'sum'. Received: 'median'"),
-        (lambda: kt.criteria.Taylor(normalize="l1"), "normalize of a criterion must be 'l2' or None. Received: 'l1'"),
+        (lambda: kt.criteria.Taylor(normalize="l1"), "normalize of a criterion must be 'l2', 'mean' or None. Received: 'l1'"),
         (lambda: kt.criteria.Magnitude(flops=-1), "flops of a criterion must be a number of at least 0. Received: -1"),
         (lambda: kt.criteria.Magnitude(flops=float("nan")), "Received: nan"),
     ):

@@ -1,0 +1,189 @@
+"""Second derivatives of the loss with respect to gates: exactly, by Gauss-Newton, and by Hutchinson's estimate."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_taylor._flatten import Call, infer
+from keras_taylor._graph import ChannelGraph
+from keras_taylor._sites import Sites
+
+# An eigenvalue of the loss's Hessian that is smaller than this, relative to the largest one, is rounding.
+_NEGLIGIBLE = 1e-7
+
+
+class Curvature:
+    """The Gauss-Newton diagonal with respect to gates.
+
+    With natural outputs t (logits of softmax and sigmoid outputs, the outputs themselves otherwise), H the Hessian of an
+    example's loss with respect to t, and J the Jacobian of t with respect to the gates, it is the diagonal of `J' H J`. The
+    eigenvectors of H turn that into one backward pass per eigenvalue that is not zero: for a softmax over K classes, K - 1 at
+    most.
+
+    Args:
+        kinds: of the outputs: softmax, sigmoid, or something else.
+        sites: where channels are read.
+        channels: how many there are.
+
+    References:
+        Schraudolph 2002, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent".
+    """
+
+    def __init__(self, kinds: list[str], sites: Sites, channels: int) -> None:
+        self.kinds = kinds
+        self.sites = sites
+        self.channels = channels
+        self._shapes: list[tuple[int, ...]] = []
+
+    def natural(self, outputs: list[Any]) -> Any:
+        """Natural outputs, side by side, shape `(batch, D)`."""
+        self._shapes = [tuple(output.shape[1:]) for output in outputs]
+        parts = [_NATURAL.get(kind, _same)(tf.cast(x, tf.float32)) for x, kind in zip(outputs, self.kinds, strict=True)]
+        sizes = [math.prod(shape) for shape in self._shapes]
+        return tf.concat([tf.reshape(part, (-1, size)) for part, size in zip(parts, sizes, strict=True)], 1)
+
+    def _outputs(self, natural: Any) -> list[Any]:
+        parts = tf.split(natural, [math.prod(shape) for shape in self._shapes], axis=1)
+        shaped = [tf.reshape(part, (-1, *shape)) for part, shape in zip(parts, self._shapes, strict=True)]
+        return [_PUT_OUT.get(kind, _same)(part) for part, kind in zip(shaped, self.kinds, strict=True)]
+
+    def gauss_newton(
+        self, tape: Any, natural: Any, probes: list[Any], objective: Callable[[list[Any]], Any], scale: Any
+    ) -> Any:
+        """The diagonal, shape `(batch, channels)`.
+
+        Args:
+            tape: a persistent tape that has recorded how `natural` depends on `probes`.
+            natural: what `natural` made of the outputs.
+            probes: one for each site.
+            objective: the loss, summed over the examples, of a list of outputs.
+            scale: factor that keeps gradients of half precision from underflow.
+        """
+        values, vectors = tf.linalg.eigh(self._hessian(natural, objective))
+        largest = tf.reduce_max(tf.abs(values), axis=0)
+        order = tf.argsort(largest, direction="DESCENDING")
+        count = tf.reduce_sum(tf.cast(largest > _NEGLIGIBLE * tf.reduce_max(largest), tf.int32))
+
+        def add(number: Any, total: Any) -> tuple[Any, Any]:
+            which = order[number]
+            along = tf.gather(vectors, which, axis=2)
+            found = tape.gradient(natural, probes, along * scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            slope = self._to_channels(tf.concat(found, 1)) / scale
+            return number + 1, total + tf.gather(values, which, axis=1)[:, None] * slope**2
+
+        start = tf.zeros((tf.shape(natural)[0], self.channels))
+        _, total = tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), start), parallel_iterations=1)
+        return total
+
+    def _hessian(self, natural: Any, objective: Callable[[list[Any]], Any]) -> Any:
+        """Of each example's loss with respect to its natural outputs, shape `(batch, D, D)`."""
+        point = tf.stop_gradient(natural)
+        zero = tf.UnconnectedGradients.ZERO
+        with tf.GradientTape() as outer:
+            outer.watch(point)
+            with tf.GradientTape() as inner:
+                inner.watch(point)
+                loss = objective(self._outputs(point))
+            slope = inner.gradient(loss, point, unconnected_gradients=zero)
+        hessian = outer.batch_jacobian(
+            slope, point, unconnected_gradients=zero, parallel_iterations=1, experimental_use_pfor=False
+        )
+        return (hessian + tf.transpose(hessian, (0, 2, 1))) / 2
+
+    def _to_channels(self, columns: Any) -> Any:
+        return tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(columns), self.sites.columns, self.channels))
+
+
+class Gated:
+    """Hutchinson's estimate of the diagonal of the Hessian with respect to gates: `v * (H v)`, for random signs v.
+
+    It differentiates twice, through gates that really multiply; every example has gates of its own.
+
+    Args:
+        recorder: whose model, loss and sites are used.
+        draws: how many estimates are averaged.
+        seed: for the signs.
+
+    References:
+        Hutchinson 1990, "A Stochastic Estimator of the Trace of the Influence Matrix for Laplacian Smoothing Splines".
+    """
+
+    def __init__(self, recorder: Any, draws: int, seed: int) -> None:
+        self.recorder = recorder
+        self.draws = draws
+        self.seed = seed
+        self._counter = tf.Variable(0, dtype=tf.int32, trainable=False)
+        self._run = tf.function(self._measure, reduce_retracing=True)
+
+    def __call__(self, x: Any, y: Any, weight: Any, scale: Any) -> dict[str, Any]:
+        """The mean of all draws for one batch, shape `(batch, channels)`."""
+        found = [self._run(x, y, weight, scale) for _ in range(self.draws)]
+        return {"hutchinson": tf.add_n(found) / self.draws}
+
+    def _measure(self, x: Any, y: Any, weight: Any, scale: Any) -> Any:
+        recorder = self.recorder
+        inputs = recorder.source._standardize_inputs(x)
+        gates = tf.ones((tf.shape(inputs[0])[0], recorder.graph.channels))
+        key = tf.stack([tf.constant(self.seed, tf.int32), self._counter.assign_add(1)])
+        signs = tf.cast(2 * tf.random.stateless_uniform(tf.shape(gates), key, 0, 2, tf.int32) - 1, tf.float32)
+
+        def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            site = recorder.sites.by_call.get(id(call))
+            if site is not None:
+                args = (_multiplied(args[0], site.axis, tf.gather(gates, site.channels, axis=1)), *args[1:])
+            return infer(call, args, kwargs)
+
+        with tf.GradientTape() as outer:
+            outer.watch(gates)
+            with tf.GradientTape() as inner:
+                inner.watch(gates)
+                outputs = recorder.graph.program.run(inputs, call)
+                loss = recorder._loss(recorder.objective, x, y, outputs, weight) * scale
+            slope = tf.reduce_sum(inner.gradient(loss, gates) * signs)
+        return signs * outer.gradient(slope, gates, unconnected_gradients=tf.UnconnectedGradients.ZERO) / scale
+
+
+def _multiplied(x: Any, axis: int, gates: Any) -> Any:
+    """`x` times one factor per example and channel; an example may own several rows."""
+    shape = [1] * len(x.shape)
+    shape[0], shape[axis] = tf.shape(x)[0], x.shape[axis]
+    rows = tf.repeat(gates, tf.shape(x)[0] // tf.shape(gates)[0], axis=0)
+    return x * tf.cast(tf.reshape(rows, shape), x.dtype)
+
+
+def warn_where_bent(graph: ChannelGraph, kinds: list[str]) -> None:
+    """Warn, with names, if the net is not piecewise linear: then Gauss-Newton is not the second derivative."""
+    outputs = {tensor.index: kind for tensor, kind in zip(graph.program.outputs, kinds, strict=True)}
+    bent = []
+    for step in graph.steps:
+        kind = outputs.get(step.call.outputs[0].index)
+        if kind not in _NATURAL and not step.rule.piecewise_linear(step.call):
+            bent.append(f"{step.call.name} ({type(step.call.operation).__name__})")
+    if bent:
+        warnings.warn(
+            "Gauss-Newton is the second derivative of the loss only where the net is piecewise linear in inference. It is not "
+            f"in {', '.join(bent[:5])}{f' and {len(bent) - 5} more layers' if len(bent) > 5 else ''}: there it leaves out how "
+            "these layers bend. Use curvature='hutchinson' to estimate the whole.",
+            stacklevel=4,
+        )
+
+
+def _log(x: Any) -> Any:
+    return tf.math.log(tf.maximum(x, 1e-7))
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _logit(x: Any) -> Any:
+    return _log(x) - _log(1 - x)
+
+
+_NATURAL: dict[str, Callable[[Any], Any]] = {"softmax": _log, "sigmoid": _logit}
+_PUT_OUT: dict[str, Callable[[Any], Any]] = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}

@@ -1,0 +1,66 @@
+"""A blend of two criteria, Taylor and mean activation unless others are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_taylor.criteria._base import FROM_DATA, Array, Criterion, Record, criterion_for, normalized, register_criterion
+from keras_taylor.errors import BadInput
+
+
+@register_criterion("blend")
+class Blend(Criterion):
+    """`first + weight * second`, both l2-normalised per layer, since without that the weight has no scale.
+
+    Args:
+        weight: lambda. 0 is `first` alone; infinity is `second` alone.
+        first: a criterion or its name.
+        second: another one.
+        flops: as in `Taylor`.
+
+    Whether activations add anything to Taylor is an open question; there is no paper to cite.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> sorted(kt.criteria.Blend(weight=0.1).needs)
+        ['activation', 'contribution']
+    """
+
+    needs = frozenset({"contribution", "activation"})
+
+    def __init__(
+        self, weight: float = 1.0, first: str | Criterion = "taylor", second: str | Criterion = "activation", flops: float = 0.0
+    ) -> None:
+        self.check_options(None, flops)
+        if not weight >= 0:
+            raise BadInput(f"weight of Blend must be a number of at least 0. Received: {weight!r}.")
+        self.weight = weight
+        self.first, self.second = criterion_for(first), criterion_for(second)
+        self.flops = flops
+        self.needs = self.first.needs | self.second.needs
+        self.by_batch = self.first.by_batch or self.second.by_batch
+
+    def init(self, channels: int, rng: np.random.Generator) -> Any:
+        """Both states, and no groups."""
+        return self.first.init(channels, rng), self.second.init(channels, rng), None
+
+    def update(self, state: Any, record: Record) -> Any:
+        """Update both; a criterion that needs no data sees its statistics once."""
+        *states, groups = state
+        pairs = zip((self.first, self.second), states, strict=True)
+        states = [part.update(mine, record) if groups is None or part.needs & FROM_DATA else mine for part, mine in pairs]
+        return *states, record.groups
+
+    def result(self, state: Any) -> Array:
+        """The weighted sum."""
+        *states, groups = state
+        pairs = zip((self.first, self.second), states, strict=True)
+        first, second = (normalized(part.result(mine), groups, "l2") for part, mine in pairs)
+        return second if np.isinf(self.weight) else first + self.weight * second
+
+    def settings(self) -> dict[str, Any]:
+        """The options, with the parts by name."""
+        parts = {side: f"{one.name} {one.settings()}" for side, one in (("first", self.first), ("second", self.second))}
+        return {**super().settings(), **parts}
