@@ -6,6 +6,7 @@ from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._lite import LiteModel
+from keras_taylor._oracle import Oracle, oracle
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
 from keras_taylor._quantize.config import Float16
@@ -29,6 +30,7 @@ __all__ = [
     "Float16",
     "LayerRule",
     "LiteModel",
+    "Oracle",
     "PassThrough",
     "PruningPlan",
     "PruningResult",
@@ -43,6 +45,7 @@ __all__ = [
     "errors",
     "export_tflite",
     "fit_with_pruning",
+    "oracle",
     "plan",
     "prune",
     "rebuild",

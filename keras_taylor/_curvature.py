@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_taylor._flatten import Call, infer
@@ -64,7 +65,9 @@ class Curvature:
             objective: the loss, summed over the examples, of a list of outputs.
             scale: factor that keeps gradients of half precision from underflow.
         """
-        values, vectors = tf.linalg.eigh(self._hessian(natural, objective))
+        hessian = self._hessian(natural, objective)
+        finite = tf.reduce_all(tf.math.is_finite(hessian), (1, 2), keepdims=True)
+        values, vectors = tf.linalg.eigh(tf.where(finite, hessian, 0.0))  # which must not see NaN
         largest = tf.reduce_max(tf.abs(values), axis=0)
         order = tf.argsort(largest, direction="DESCENDING")
         count = tf.reduce_sum(tf.cast(largest > _NEGLIGIBLE * tf.reduce_max(largest), tf.int32))
@@ -78,7 +81,7 @@ class Curvature:
 
         start = tf.zeros((tf.shape(natural)[0], self.channels))
         _, total = tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), start), parallel_iterations=1)
-        return total
+        return tf.where(finite[:, 0], total, float("nan"))
 
     def _hessian(self, natural: Any, objective: Callable[[list[Any]], Any]) -> Any:
         """Of each example's loss with respect to its natural outputs, shape `(batch, D, D)`."""
@@ -157,13 +160,26 @@ def _multiplied(x: Any, axis: int, gates: Any) -> Any:
 
 
 def warn_where_bent(graph: ChannelGraph, kinds: list[str]) -> None:
-    """Warn, with names, if the net is not piecewise linear: then Gauss-Newton is not the second derivative."""
+    """Warn, with names, where Gauss-Newton is not the second derivative.
+
+    The net must be piecewise linear in each gate. It is not if a layer bends, nor if a channel is read, and what came of it is
+    met by the same channel again (the stream of a residual net): its gate then stands twice in one product.
+    """
     outputs = {tensor.index: kind for tensor, kind in zip(graph.program.outputs, kinds, strict=True)}
     bent = []
     for step in graph.steps:
         kind = outputs.get(step.call.outputs[0].index)
         if kind not in _NATURAL and not step.rule.piecewise_linear(step.call):
             bent.append(f"{step.call.name} ({type(step.call.operation).__name__})")
+    again = _read_again(graph)
+    if again:
+        warnings.warn(
+            "Gauss-Newton is the second derivative of the loss only for channels that are read once on each path. Received: "
+            f"channels that are read again further down, in {', '.join(again[:5])}"
+            f"{f' and {len(again) - 5} more layer groups' if len(again) > 5 else ''}. There it leaves out how their readers act "
+            "on each other. Use curvature='hutchinson' to estimate the whole.",
+            stacklevel=4,
+        )
     if bent:
         warnings.warn(
             "Gauss-Newton is the second derivative of the loss only where the net is piecewise linear in inference. It is not "
@@ -171,6 +187,22 @@ def warn_where_bent(graph: ChannelGraph, kinds: list[str]) -> None:
             "these layers bend. Use curvature='hutchinson' to estimate the whole.",
             stacklevel=4,
         )
+
+
+def _read_again(graph: ChannelGraph) -> list[str]:
+    """Layer groups with free channels that two sites read, one of them downstream of the other."""
+    sites = Sites(graph)
+    above: dict[int, frozenset[int]] = {}
+    again = np.zeros(graph.channels, bool)
+    for call in graph.program.calls:
+        found = frozenset[int]().union(*(above.get(tensor.index, frozenset()) for tensor in call.inputs))
+        site = sites.by_call.get(id(call))
+        if site is not None:
+            for other in found:
+                again[np.intersect1d(site.channels, sites.by_call[other].channels)] = True
+            found |= {id(call)}
+        above.update((tensor.index, found) for tensor in call.outputs)
+    return [group.name for group in graph.groups if (again & (graph.locks == ""))[group.channels].any()]
 
 
 def _log(x: Any) -> Any:

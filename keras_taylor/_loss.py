@@ -27,8 +27,35 @@ def summed_loss(model: Any, loss: Any = None) -> Objective:
     Raises:
         BadInput: the model is not compiled with a loss and none is given.
     """
-    if loss is None and type(model).compute_loss is not keras.Model.compute_loss:
+    if _overrides(model, loss):
         return _overridden(model)
+    return _wrapped(model, loss, _Summed)
+
+
+def loss_of_each(model: Any, loss: Any = None) -> Objective:
+    """`objective(x, y, y_pred, sample_weight)`: the loss of every example, shape `(batch,)`; otherwise as `summed_loss`."""
+    if not _overrides(model, loss):
+        return _wrapped(model, loss, _OfEach)
+    summed = _overridden(model)
+
+    def objective(x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        def alone(example: Any) -> Any:
+            rows = keras.tree.map_structure(
+                lambda a: None if a is None else a[example : example + 1], (x, y, y_pred, sample_weight)
+            )
+            return tf.cast(summed(*rows), tf.float32)
+
+        count = tf.shape(keras.tree.flatten(y_pred)[0])[0]
+        return tf.map_fn(alone, tf.range(count), fn_output_signature=tf.float32)
+
+    return objective
+
+
+def _overrides(model: Any, loss: Any) -> bool:
+    return loss is None and type(model).compute_loss is not keras.Model.compute_loss
+
+
+def _wrapped(model: Any, loss: Any, wrapper: type[_Summed]) -> Objective:
     weights = None
     if loss is None:
         compiled = getattr(model, "_compile_loss", None)
@@ -43,7 +70,7 @@ def summed_loss(model: Any, loss: Any = None) -> Objective:
     def objective(x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
         if not fresh.built:
             fresh(y, y_pred, sample_weight)  # resolves names and structures into losses
-            fresh._flat_losses = [one._replace(loss=_Summed(one.loss)) for one in fresh._flat_losses]
+            fresh._flat_losses = [one._replace(loss=wrapper(one.loss)) for one in fresh._flat_losses]
         return fresh(y, y_pred, sample_weight)
 
     return objective
@@ -61,6 +88,18 @@ class _Summed(keras.losses.Loss):
         if len(value.shape) == 0:  # a function that averages over the batch itself
             return tf.fill(tf.shape(y_pred)[:1], value)
         return value / tf.cast(tf.math.reduce_prod(tf.shape(value)[1:]), value.dtype)
+
+
+class _OfEach(_Summed):
+    """The same, summed over the axes of each example alone."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__(loss)
+        self.reduction = None
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        value = super().__call__(y_true, y_pred, sample_weight)
+        return tf.reduce_sum(tf.reshape(value, (tf.shape(value)[0], -1)), 1)
 
 
 def _overridden(model: Any) -> Objective:

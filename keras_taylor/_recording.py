@@ -68,6 +68,17 @@ def _classes(y: Any) -> NDArray[np.int64]:
     return labels.reshape(-1).astype(np.int64)
 
 
+def check_inputs(graph: ChannelGraph, arrays: list[Any]) -> None:
+    """Raise `BadInput` unless a batch has the shapes that the model takes, and finite numbers."""
+    expected = [tensor.shape for tensor in graph.program.inputs]
+    for array, shape in zip(arrays, expected, strict=False):
+        same_rank = len(array.shape) == len(shape)
+        if same_rank and any(n not in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)):
+            raise BadInput(f"data must have the model's input shape {shape}. Received: {tuple(array.shape)}.")
+        if array.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(array))):
+            raise BadInput("data must be finite. Received: NaN or infinity in the inputs.")
+
+
 class Recorder:
     """The compiled recording step of one model.
 
@@ -109,7 +120,7 @@ class Recorder:
     def __call__(self, x: Any, y: Any, weight: Any) -> Columns:
         """What one batch gives: `(batch, columns of the sites)` for most statistics, `(batch, channels)` for curvatures."""
         x, y, weight = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
-        self._check_inputs(self.source._standardize_inputs(x))
+        check_inputs(self.graph, self.source._standardize_inputs(x))
         found = self._scaled(self._run, x, y, weight)
         if self.gated is not None:
             found |= self._scaled(self.gated, x, y, weight)
@@ -121,15 +132,6 @@ class Recorder:
             self.scale = 1.0  # the scale that keeps small gradients was too much for large ones
             return self._scaled(run, *batch)
         return found
-
-    def _check_inputs(self, arrays: list[Any]) -> None:
-        expected = [tensor.shape for tensor in self.graph.program.inputs]
-        for array, shape in zip(arrays, expected, strict=False):
-            same_rank = len(array.shape) == len(shape)
-            if same_rank and any(n not in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)):
-                raise BadInput(f"data must have the model's input shape {shape}. Received: {tuple(array.shape)}.")
-            if array.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(array))):
-                raise BadInput("data must be finite. Received: NaN or infinity in the inputs.")
 
     def check(self, found: Columns, number: int) -> None:
         """Raise `NonFiniteScores` if there is NaN or infinity in what batch `number` gave."""

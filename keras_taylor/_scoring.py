@@ -170,7 +170,7 @@ def score_all(
             examples=examples,
             class_weight=class_weight if needs & FROM_LOSS and not own else None,
             seed=seed,
-            labels=bool(needs & (FROM_LOSS if not own else set()) or "labels" in needs),
+            labels=bool(needs & FROM_LOSS) and not own,
         )
         expected = count_batches(data, batch_size=batch_size, examples=examples)
         progress = keras.utils.Progbar(expected and expected * repeats, verbose=int(verbose == 1))
@@ -186,8 +186,10 @@ def score_all(
             for number in fed:
                 states[number] = chosen[number].update(states[number], one)
             progress.add(1)
-    common = {"examples": seen, "labels": labels, "seed": seed}
-    return [_finished(graph, one, state, common) for one, state in zip(chosen, states, strict=True)]
+    return [
+        _finished(graph, one, state, {"examples": seen if one.needs & FROM_DATA else 0, "labels": labels, "seed": seed})
+        for one, state in zip(chosen, states, strict=True)
+    ]
 
 
 def _union(criteria: Sequence[Criterion]) -> frozenset[str]:

@@ -47,6 +47,7 @@ def _surprise(output: Any, kind: str, key: Any) -> Any:
         logits = output if kind == "logits" else tf.math.log(tf.maximum(output, 1e-7))
         flat = tf.reshape(logits, (-1, output.shape[-1]))
         drawn = tf.random.stateless_categorical(tf.stop_gradient(flat), 1, key)[:, 0]
+        drawn = tf.minimum(drawn, flat.shape[-1] - 1)  # of NaN it draws one class too many
         return tf.nn.sparse_softmax_cross_entropy_with_logits(drawn, flat)
     if kind in ("sigmoid", "binary logits"):
         chance = tf.stop_gradient(output if kind == "sigmoid" else tf.sigmoid(output))

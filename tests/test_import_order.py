@@ -24,7 +24,7 @@ _self_labels
 _kernels _curvature
 _recording
 _scores
-_scoring
+_scoring _oracle
 _ranking
 _plan
 _compiled

@@ -8,7 +8,6 @@ import keras_taylor as kt
 from keras_taylor.criteria import Filters, Record, _base, registered
 from tests import nets
 
-
 GROUPS = (np.array([0, 1]),)
 
 
