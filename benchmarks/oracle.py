@@ -106,8 +106,8 @@ def main(
     write(
         output,
         "# The oracle",
-        f"`kt.oracle`, its compilation included, against compiled full passes of {len(chosen)} random channels, scaled up to all "
-        f"that may go; in turns, {repetitions} times; batches of {batch}.",
+        f"`kt.oracle`, its compilation included, against compiled full passes of {len(chosen)} random channels, scaled up to "
+        f"all that may go; in turns, {repetitions} times; batches of {batch}.",
         table(header, [row]),
         f"Made by `python benchmarks/oracle.py`. {environment}.",
     )

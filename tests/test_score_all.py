@@ -234,7 +234,7 @@ class TestActivations:
 
 
 def test_all_together_are_what_each_is_alone():
-    model, data = nets.compiled(nets.residual()), nets.images(10, classes=3)
+    model, data = nets.compiled(parallel()), nets.images(10, classes=3, shape=(4, 4, 2))
     together = kt.score_all(model, data, EVERYTHING, batch_size=4, seed=3)
     assert [scores.criterion for scores in together] == EVERYTHING
     for name, scores in zip(EVERYTHING, together, strict=True):
