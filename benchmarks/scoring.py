@@ -26,7 +26,8 @@ from _common import RESULTS, forget_peak, interleaved, setup, status, table, wri
 
 import keras_taylor as kt
 from keras_taylor._loss import summed_loss
-from keras_taylor._recording import _Step
+from keras_taylor._recording import Recorder
+from keras_taylor._self_labels import output_kinds, sampled_loss
 
 MODELS = ("ResNet50", "MobileNetV2")
 ALLOWED = 0.60
@@ -40,7 +41,8 @@ def steps(name: str, size: int, batch: int) -> tuple[Callable[[], Any], Callable
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(batch, size, size, 3)), tf.float32)
     y = tf.constant(rng.integers(0, 1000, batch))
-    record = _Step(model, kt.trace(model), summed_loss(model))
+    losses = summed_loss(model), sampled_loss(model), output_kinds(model)
+    record = Recorder(model, kt.trace(model), frozenset({"contribution"}), *losses)
     forward = tf.function(lambda images: model(images, training=False))
 
     def score() -> Any:

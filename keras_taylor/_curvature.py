@@ -176,8 +176,8 @@ def warn_where_bent(graph: ChannelGraph, kinds: list[str]) -> None:
         warnings.warn(
             "Gauss-Newton is the second derivative of the loss only for channels that are read once on each path. Received: "
             f"channels that are read again further down, in {', '.join(again[:5])}"
-            f"{f' and {len(again) - 5} more layer groups' if len(again) > 5 else ''}. There it leaves out how their readers act "
-            "on each other. Use curvature='hutchinson' to estimate the whole.",
+            f"{f' and {len(again) - 5} more layer groups' if len(again) > 5 else ''}. There it leaves out how their readers "
+            "act on each other. Use curvature='hutchinson' to estimate the whole.",
             stacklevel=4,
         )
     if bent:

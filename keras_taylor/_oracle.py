@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from keras_taylor._scores import Scores
 from keras_taylor._sites import Site, Sites
 from keras_taylor.errors import BadInput, NonFiniteScores
 
-# Elements of the largest tensor of a run: large enough to keep the cores busy, small enough for their caches.
-_ELEMENTS = 2**22
+# Elements of the largest tensor of a run, and examples: enough to keep the cores busy, few enough for their caches.
+_ELEMENTS, _ROWS = 2**21, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +130,24 @@ def oracle(
     return Oracle(Scores(graph, total / seen, "oracle", {"examples": seen, "seed": seed}))
 
 
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a graph that is traced once for batches of any length."""
+    compiled = tf.function(function, reduce_retracing=True)
+    traced = False
+
+    def run(*args: Any) -> Any:
+        nonlocal traced
+        if not traced:
+            specs = keras.tree.map_structure(
+                lambda a: None if a is None else tf.TensorSpec([None, *a.shape[1:]], a.dtype), args
+            )
+            compiled.get_concrete_function(*specs)
+            traced = True
+        return compiled(*args)
+
+    return run
+
+
 class _Silencer:
     """Sums of changes of the loss over batches, by channel."""
 
@@ -143,7 +161,7 @@ class _Silencer:
         self.suffixes = [_Suffix(self, readers, channels) for readers, channels in self._parts()]
         needed = {tensor.index: tensor for suffix in self.suffixes for tensor in suffix.boundary}
         self.needed = list(needed.values())
-        self._forward = tf.function(self._prefix, reduce_retracing=True)
+        self._forward = _compiled(self._prefix)
 
     def _parts(self) -> list[tuple[tuple[int, ...], NDArray[np.int64]]]:
         """The channels that are not locked, by the sites that read them."""
@@ -233,8 +251,8 @@ class _Suffix:
         boundary.update((tensor.index, tensor) for tensor in outputs if tensor.index not in changed)
         self.boundary = list(boundary.values())
         sizes = [math.prod(d or 1 for d in tensor.shape[1:]) for call in self.calls for tensor in (*call.inputs, *call.outputs)]
-        self.rows = min(max(_ELEMENTS // max(sizes), 16), 4096)
-        self.run = tf.function(self._run, reduce_retracing=True)
+        self.rows = min(max(_ELEMENTS // max(sizes), 16), _ROWS)
+        self.run = _compiled(self._run)
 
     def pairs(self, alive: dict[int, NDArray[np.bool_]]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Examples and channels to silence in them, where that changes anything, a run at a time."""
