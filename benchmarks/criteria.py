@@ -21,28 +21,30 @@ from _common import RESULTS, images, interleaved, loss_for, normalise, setup, ta
 
 import keras_taylor as kt
 from keras_taylor._loss import summed_loss
-from keras_taylor._recording import Recorder, record
+from keras_taylor._recording import Recorder, from_weights, record
 from keras_taylor._self_labels import output_kinds, sampled_loss
 from keras_taylor.criteria import criterion_for
+from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
 
-FIRST_ORDER = (
-    "activation activation_std apoz mutual_information taylor taylor_gate taylor_2019 empirical_fisher blend random magnitude l1 "
-    "l2 fpgm lamp"
-).split()
-VARIANTS = [
-    kt.criteria.Taylor(aggregate="nvlabs"),
-    kt.criteria.Taylor(aggregate="jacobgil"),
-    kt.criteria.Taylor(tied="absolute"),
+FIRST_ORDER = [
+    *("activation", "activation_std", "apoz", "mutual_information", "taylor", "taylor_gate", "taylor_2019", "empirical_fisher"),
+    *("blend", "random", "magnitude", "l1", "l2", "fpgm", "lamp"),
 ]
+VARIANTS = [kt.criteria.Taylor(**one) for one in ({"aggregate": "nvlabs"}, {"aggregate": "jacobgil"}, {"tied": "absolute"})]
 
 
 def scorer(model: Any, criteria: list[Any], x: Any, y: Any, batch: int) -> Callable[[], Any]:
     """What `kt.score_all` does, with a step that is traced once."""
     graph, chosen = kt.trace(model), [criterion_for(one) for one in criteria]
+    blind = [one for one in chosen if not one.needs & FROM_DATA]
+    chosen = [one for one in chosen if one.needs & FROM_DATA]
     needs = frozenset[str]().union(*(one.needs for one in chosen))
     recorder = Recorder(model, graph, needs, summed_loss(model), sampled_loss(model), output_kinds(model))
 
     def score() -> Any:
+        weights = from_weights(graph, FROM_WEIGHTS)
+        for one in blind:
+            one.result(one.update(one.init(graph.channels, np.random.default_rng(0)), weights))
         states = [one.init(graph.channels, np.random.default_rng(0)) for one in chosen]
         parts = ((x[i : i + batch], y[i : i + batch], None) for i in range(0, len(x), batch))
         for one in record(recorder, parts):

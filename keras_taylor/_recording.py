@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -30,7 +31,8 @@ Columns = dict[str, Any]
 
 def from_weights(graph: ChannelGraph, needs: frozenset[str]) -> Record:
     """The one `Record` of the criteria that need no data."""
-    return _record(graph, {name: getattr(_kernels, name)(graph) for name in needs & FROM_WEIGHTS})
+    statistics = {name: getattr(_kernels, name)(graph) for name in needs & FROM_WEIGHTS}
+    return Record(graph.channels, _kernels.map_sizes(graph), [group.channels for group in graph.groups], statistics)
 
 
 def record(recorder: Recorder, data: Iterable[Batch]) -> Iterator[Record]:
@@ -43,18 +45,14 @@ def record(recorder: Recorder, data: Iterable[Batch]) -> Iterator[Record]:
         NonFiniteScores: NaN or infinity in a statistic; says which, in which layers, and in which batch.
     """
     graph = recorder.graph
-    constant = from_weights(graph, recorder.needs).statistics
+    constant = from_weights(graph, recorder.needs)
     for number, (x, y, weight) in enumerate(data):
         found = recorder(x, y, weight)
         recorder.check(found, number)
-        statistics = {**constant, **recorder.by_channel(found)}
+        statistics = {**constant.statistics, **recorder.by_channel(found)}
         if "labels" in recorder.needs:
             statistics["labels"] = _classes(y)
-        yield _record(graph, statistics)
-
-
-def _record(graph: ChannelGraph, statistics: dict[str, Any]) -> Record:
-    return Record(graph.channels, _kernels.map_sizes(graph), [group.channels for group in graph.groups], statistics)
+        yield replace(constant, statistics=statistics)
 
 
 def _classes(y: Any) -> NDArray[np.int64]:
