@@ -143,6 +143,11 @@ class Cost:
             taken[matrix.indices[row]] += matrix.data[row]
         return taken
 
+    def kernels(self) -> list[tuple[str, float]]:
+        """Layer and MACs of every kernel, unpruned, in the order of the calls."""
+        terms = self._terms["macs"]
+        return list(zip(terms.layers, terms.each(self.full).tolist(), strict=True))
+
     def by_layer(self) -> tuple[dict[str, float], dict[str, float]]:
         """MACs and parameters of every layer, unpruned."""
         found = []

@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from keras_taylor._export import export_tflite
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._graph import trace
-from keras_taylor._lite import LiteModel
+from keras_taylor._lite import LiteModel, compare_latency
 from keras_taylor._plan import Target
 from keras_taylor._rebuild import rebuild
 from keras_taylor._verify import verify
@@ -127,10 +127,9 @@ def run(folder: Path | None = None, epochs: int = 10, target: float = 0.5, seed:
         files = [export_tflite(m, folder / f"{name}.tflite") for m, name in ((model, "dense"), (result.model, "pruned"))]
     lite = [LiteModel(file.path) for file in files]
     correct = [np.mean(one([test[0]])[0].argmax(-1) == test[1]) for one in lite]
-    rounds = [[one.latency_ms([test[0][:1]]) for one in lite] for _ in range(5)]  # in turn: the machine may be busy
-    times = np.median(rounds, axis=0)
+    times = [latency.median_ms for latency in compare_latency([file.path for file in files], rounds=20, runs=10)]
     rows = [
-        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.bytes, float(ms))
+        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.bytes, ms)
         for name, accuracy, m, file, ms in zip(("dense", "pruned"), correct, (model, result.model), files, times, strict=True)
     ]
     console.print(_table(rows, seed))

@@ -19,6 +19,9 @@ _cost
 _graph
 _gate
 _files _data _loss _lite
+_quantize
+_bops
+_measure
 criteria
 _recording
 _self_labels
@@ -33,7 +36,6 @@ _schedule
 _report
 _prune
 _fit
-_quantize
 _export
 testing
 _demo
