@@ -18,8 +18,9 @@ _table
 _cost
 _graph
 _gate
-_files _data _loss _lite
+_files _data _loss _lite _quiet
 _quantize
+_latency
 _bops
 _measure
 criteria
@@ -30,6 +31,7 @@ _ranking
 _plan
 _compiled
 _rebuild
+_stopwatch
 _verify
 _repair
 _schedule
