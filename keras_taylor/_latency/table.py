@@ -151,8 +151,7 @@ def _time(
     if not variants:
         return
     files = [timing.file_like(segment.model(keep), quantizer, io="integer") for keep in variants.values()]
-    # The faster runs: what else the machine does can only add, and a table is kept for long.
-    timed = [latency.q1_ms / 1000 for latency in timing.latencies(files, threads, seconds=0.5)]
+    timed = [latency.fastest_ms / 1000 for latency in timing.latencies(files, threads, seconds=0.5)]
     found = dict(zip(variants, timed, strict=True))
     seconds.update(found)
     cache.add(found)

@@ -40,6 +40,6 @@ def file_like(model: Any, quantizer: str | Quantizer | None, io: str | None = No
 
 def latencies(files: Sequence[bytes], threads: int, seconds: float = 3.0) -> list[Latency]:
     """Time files in turn for about `seconds` in all, but at least four rounds of five runs each."""
-    first = sum(latency.median_ms for latency in compare_latency(files, threads=threads, rounds=1, runs=1, warm_up=1))
+    first = sum(latency.fastest_ms for latency in compare_latency(files, threads=threads, rounds=1, runs=1, warm_up=1))
     rounds = int(np.clip(seconds / (6 * first / 1000), 4, 40))
     return compare_latency(files, threads=threads, rounds=rounds, runs=5, warm_up=2)
