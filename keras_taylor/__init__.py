@@ -2,7 +2,7 @@
 
 from keras_taylor import criteria, errors, testing
 from keras_taylor._bops import bops
-from keras_taylor._export import Export, export_tflite
+from keras_taylor._export import Export, export_tflite, read_note
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
@@ -10,7 +10,8 @@ from keras_taylor._lite import Latency, LiteModel, compare_latency
 from keras_taylor._measure import Measurement, measure
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
-from keras_taylor._quantize.config import Float16
+from keras_taylor._quantize.config import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
+from keras_taylor._quantize.quantize import Quantized, quantize
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
@@ -18,7 +19,7 @@ from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores, score
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
-from keras_taylor.rules import LayerRule, PassThrough, register_rule
+from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
 
 __version__ = "0.1.0"
 
@@ -26,15 +27,23 @@ __all__ = [
     "ChannelGraph",
     "Constraints",
     "Criterion",
+    "DynamicRange",
     "Export",
     "Float16",
+    "Float32",
+    "Int8PTQ",
+    "Int8QAT",
+    "Int16x8PTQ",
     "Latency",
     "LayerRule",
+    "Legacy",
     "LiteModel",
     "Measurement",
     "PassThrough",
     "PruningPlan",
     "PruningResult",
+    "Quantized",
+    "Quantizer",
     "Repair",
     "Report",
     "Schedule",
@@ -51,6 +60,8 @@ __all__ = [
     "measure",
     "plan",
     "prune",
+    "quantize",
+    "read_note",
     "rebuild",
     "register_criterion",
     "register_rule",

@@ -47,8 +47,8 @@ class Latency:
 
     def __str__(self) -> str:
         return (
-            f"{self.median_ms:.4g} ms (quartiles {self.q1_ms:.4g} to {self.q3_ms:.4g}, fastest {self.fastest_ms:.4g}; {self.runs} runs after {self.warm_up}, "
-            f"{self.threads} thread{'s' * (self.threads > 1)}, {self.device})"
+            f"{self.median_ms:.4g} ms (quartiles {self.q1_ms:.4g} to {self.q3_ms:.4g}, fastest {self.fastest_ms:.4g}; "
+            f"{self.runs} runs after {self.warm_up}, {self.threads} thread{'s' * (self.threads > 1)}, {self.device})"
         )
 
 

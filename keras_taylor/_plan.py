@@ -14,9 +14,6 @@ import numpy as np
 from keras_taylor._cost import Cost
 from keras_taylor._files import write_atomically
 from keras_taylor._graph import ChannelGraph
-from keras_taylor._latency.table import look_up
-from keras_taylor._lite import check_runs
-from keras_taylor._quantize.config import Quantizer, quantizer_for
 from keras_taylor._ranking import Ranking
 from keras_taylor._scores import Scores
 from keras_taylor._table import render, table
@@ -39,7 +36,7 @@ class Target:
         channels: feature maps: the filters and units of all producers.
         latency: time of one example in LiteRT on this machine, as a fraction in (0, 1] of the unpruned file's.
         latency_ms: the same in milliseconds.
-        quantizer: the precision of the file whose latency counts; None is float32.
+        quantizer: the precision of the file whose latency counts, as `kt.quantize` takes it; None is float32.
         threads: of the interpreter that is timed.
 
     Raises:
@@ -50,7 +47,7 @@ class Target:
         >>> kt.Target(macs=0.5, params=1_000_000)
         Target(macs=0.5, params=1000000)
         >>> kt.Target(latency=0.5, quantizer=kt.Float16())
-        Target(latency=0.5, quantizer=float16, threads=1)
+        Target(latency=0.5, quantizer=Float16(), threads=1)
     """
 
     macs: float | int | None = None
@@ -58,7 +55,7 @@ class Target:
     channels: float | int | None = None
     latency: float | None = None
     latency_ms: float | None = None
-    quantizer: str | Quantizer | None = field(default=None, compare=False)
+    quantizer: Any = None
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -83,8 +80,8 @@ class Target:
             raise BadInput(
                 f"Target(quantizer=) must go with a latency. Received: {self}. Quantize the result with kt.quantize."
             )
-        quantizer_for(self.quantizer)
-        check_runs(threads=self.threads)
+        if not isinstance(self.threads, int) or isinstance(self.threads, bool) or self.threads < 1:
+            raise BadInput(f"Target(threads=) must be a whole number of at least 1. Received: {self.threads!r}.")
 
     @property
     def timed(self) -> bool:
@@ -106,7 +103,7 @@ class Target:
     def __repr__(self) -> str:
         parts = [f"{name}={value!r}" for name, value in self._given((*_BUDGETS, "latency", "latency_ms")).items()]
         if self.timed:
-            parts += [f"quantizer={quantizer_for(self.quantizer).name}", f"threads={self.threads}"]
+            parts += [f"quantizer={self.quantizer!r}", f"threads={self.threads}"]
         return f"Target({', '.join(parts)})"
 
 
@@ -233,8 +230,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
 
     Args:
         scores: from `kt.score`, or your own `kt.Scores(kt.trace(model), values)`.
-        target: the budget. A latency is predicted: the parts of the net are timed alone at several widths, once per device, and
-            added up. `kt.prune` and `kt.fit_with_pruning` also time the pruned file, and correct the prediction.
+        target: the budget. A latency is a matter of `kt.prune` and `kt.fit_with_pruning`, which time the file.
         constraints: what must be respected.
         rank: `"saving"` ranks by score per unit of budget that a removal saves, re-evaluated as the net shrinks (a knapsack);
             `"score"` is the plain order of the scores, as in the paper.
@@ -243,7 +239,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         An immutable plan; `print(plan)` before you apply it with `kt.rebuild`.
 
     Raises:
-        BadInput: an unknown `rank`.
+        BadInput: an unknown `rank`, or a target with a latency.
         InfeasibleTarget: the budget cannot be reached; says the smallest reachable value and the locks in the way.
         UnknownName: a layer name in `constraints` that the model does not have.
 
@@ -266,11 +262,11 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
     check_constraints(constraints)
     graph, rules = scores.graph, constraints or Constraints()
     check_names(graph, rules)
-    cost = graph.cost
     if target.timed:
-        cost = cost.extended(LATENCY, look_up(graph, target.quantizer, target.threads).terms(graph))
-    budgets = target.absolute(totals(graph, cost=cost))
-    return decide(scores, budgets, rules, rank=rank, cost=cost, asked=target)
+        raise BadInput(
+            f"target of plan must be counted, not timed. Received: {target}. kt.prune and kt.fit_with_pruning time it."
+        )
+    return decide(scores, target.absolute(totals(graph)), rules, rank=rank, cost=graph.cost, asked=target)
 
 
 def check_names(graph: ChannelGraph, rules: Constraints) -> None:

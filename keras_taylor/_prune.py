@@ -24,6 +24,7 @@ from keras_taylor._plan import (
     decide,
     totals,
 )
+from keras_taylor._quantize.config import quantizer_for
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, check_method
 from keras_taylor._repair.repair import repair as repair_model
@@ -240,6 +241,7 @@ def require_target(target: Target | None) -> Target:
 def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
     """Raise `InfeasibleTarget` or `UnknownName` before any data is read and anything is timed."""
     check_names(graph, constraints)
+    quantizer_for(target.quantizer)
     others = target.absolute({**totals(graph), LATENCY: 0})
     others.pop(LATENCY, None)
     scores = Scores(graph, np.zeros(graph.channels))

@@ -116,7 +116,7 @@ class Stopwatch:
         if best.excess > 1 and tries > 1:
             raise InfeasibleTarget(
                 f"Target must be reachable. Received: {self._target}. The fastest file that was timed takes "
-                f"{best.pruned.fastest_ms:.4g} ms, the unpruned one {best.dense.fastest_ms:.4g}: {best.excess:.2f} of the budget. "
+                f"{best.pruned.fastest_ms:.4g} ms, the unpruned {best.dense.fastest_ms:.4g}: {best.excess:.2f} of the budget. "
                 "Ask for more, or loosen the constraints."
             )
         self.latest = best
@@ -218,7 +218,7 @@ class Stopwatch:
             return {}
         pruned, dense = self.latest.pruned, self.latest.dense
         found = {
-            "latency": f"{pruned.fastest_ms:.4g} of {dense.fastest_ms:.4g} ms ({100 * pruned.fastest_ms / dense.fastest_ms:.1f} %)",
+            "latency": f"{pruned.fastest_ms:.4g} of {dense.fastest_ms:.4g} ms ({pruned.fastest_ms / dense.fastest_ms:.1%})",
             "runs": f"fastest of {pruned.runs} in turn",
             "quantizer": quantizer_for(self._target.quantizer).name,
             "threads": pruned.threads,

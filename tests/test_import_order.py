@@ -19,10 +19,7 @@ _cost
 _graph
 _gate
 _files _data _loss _lite _quiet
-_quantize
-_latency
-_bops
-_measure
+_inputs
 criteria
 _recording
 _self_labels
@@ -31,8 +28,12 @@ _ranking
 _plan
 _compiled
 _rebuild
-_stopwatch
 _verify
+_quantize
+_latency
+_stopwatch
+_bops
+_measure
 _repair
 _schedule
 _report

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._flatten import functional
+from keras_taylor._flatten import flatten
 from keras_taylor._lite import Latency, compare_latency
-from keras_taylor._quantize.config import Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer, quantizer_for
-from keras_taylor._quantize.convert import convert
+from keras_taylor._quantize.config import Int8PTQ, Int8QAT, Quantizer, quantizer_for
+from keras_taylor._quantize.convert import convert, serving
 from keras_taylor._quiet import quiet
+from keras_taylor._verify import example_inputs
 
 
 def file_like(model: Any, quantizer: str | Quantizer | None, io: str | None = None) -> bytes:
@@ -23,19 +24,14 @@ def file_like(model: Any, quantizer: str | Quantizer | None, io: str | None = No
         quantizer: the precision.
         io: `"integer"` lets an integer file take and give integers, so that no conversion is timed.
     """
-    kind = quantizer_for(quantizer)
-    if isinstance(kind, Int8PTQ | Int8QAT):
-        rng = np.random.default_rng(0)
-        shapes = [(2, *(d or 32 for d in x.shape[1:])) for x in functional(model).inputs]
-        types = [x.dtype for x in functional(model).inputs]
-        noise = [np.abs(rng.normal(size=s)).astype(t) for s, t in zip(shapes, types, strict=True)]
-        if isinstance(kind, Int16x8PTQ):
-            like: Int8PTQ = Int16x8PTQ(calibration=(noise,), io=kind.io)
-        else:
-            like = Int8PTQ(calibration=(noise,), io=kind.io)
-        kind = replace(like, io=like.types[1]) if io == "integer" else like
+    kind, program = quantizer_for(quantizer), flatten(model)
+    if isinstance(kind, Int8QAT):
+        kind = Int8PTQ(io=kind.io)
+    if io == "integer" and isinstance(kind, Int8PTQ):
+        kind = replace(kind, io=kind.types[1])
+    noise = example_inputs(program, seed=0, batch=1)
     with quiet():
-        return convert(model, kind)
+        return convert(serving(model), kind, program, lambda: iter([noise]))
 
 
 def latencies(files: Sequence[bytes], threads: int, seconds: float = 3.0) -> list[Latency]:
