@@ -18,6 +18,7 @@ from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._lite import Latency, LiteModel, check_runs, file_bytes
 from keras_taylor._quantize.config import Quantizer, quantizer_for
 from keras_taylor._quantize.convert import argument
+from keras_taylor._quantize.quantize import Quantized
 from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput
 
@@ -70,7 +71,7 @@ class Measurement:
 
 
 def measure(
-    file: bytes | str | Path,
+    file: bytes | str | Path | Quantized,
     data: Any = None,
     *,
     model: Any = None,
@@ -86,7 +87,8 @@ def measure(
     """Measure a `.tflite` file as LiteRT runs it.
 
     Args:
-        file: path or bytes of a `.tflite` file. Integer inputs and outputs are scaled as the file says.
+        file: path or bytes of a `.tflite` file, or what `kt.quantize` returned, which also says `model` and `quantizer`.
+            Integer inputs and outputs are scaled as the file says.
         data: what `fit` takes, with integer or one-hot labels; without, only sizes and latency are measured.
         model: the Keras model that the file was made of, or what `kt.trace` made of it: adds MACs, parameters and bit
             operations. With several inputs, the model says in which order the data are passed.
@@ -117,6 +119,9 @@ def measure(
         (32, 8, True)
     """
     check_runs(batch_size=batch_size, threads=threads, runs=runs, warm_up=warm_up)
+    if isinstance(file, Quantized):
+        model, quantizer = model or file.model, quantizer or file.quantizer
+        file = file.content
     precision = quantizer_for(quantizer)
     if metric != "accuracy" and not callable(metric):
         raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")

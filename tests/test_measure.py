@@ -203,6 +203,10 @@ class TestMeasure:
         assert found.bops == kt.bops(model, kt.Float16())
         assert found.value is None and found.precision == "float16"
 
+    def test_what_quantize_returns(self, model, data):
+        found = kt.measure(kt.quantize(model, "float16"), data, runs=2)
+        assert (found.precision, found.macs, found.value) == ("float16", kt.trace(model).macs, 0.75)
+
     def test_it_prints_and_becomes_json(self, file, data, model):
         found = kt.measure(file, data, model=model, runs=2)
         assert all(word in str(found) for word in ("accuracy", "0.7500 (40 examples)", "latency", "gzip", "BOPs (float32)"))

@@ -7,7 +7,7 @@ files, the segment at full, half and quarter width. So a latency is a sum of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +64,13 @@ class LatencyTable:
         return replace(self, coefficients={known[name]: found for name, found in self.coefficients.items()})
 
 
-def look_up(graph: ChannelGraph, quantizer: str | Quantizer | None = None, threads: int = 1, verbose: int = 0) -> LatencyTable:
+def look_up(
+    graph: ChannelGraph,
+    quantizer: str | Quantizer | None = None,
+    threads: int = 1,
+    verbose: int = 0,
+    shares: Sequence[tuple[int, int]] = SHARES,
+) -> LatencyTable:
     """Time the segments of a graph on this machine; what the cache knows is not timed again.
 
     Args:
@@ -72,6 +78,7 @@ def look_up(graph: ChannelGraph, quantizer: str | Quantizer | None = None, threa
         quantizer: the precision of the files.
         threads: of the interpreter.
         verbose: 1 shows a progress bar.
+        shares: by what the widths on both sides are divided; full width alone gives times that hold for this graph only.
     """
     cache = Cache(threads, quantizer_for(quantizer).name)
     seconds = cache.load()
@@ -79,7 +86,7 @@ def look_up(graph: ChannelGraph, quantizer: str | Quantizer | None = None, threa
     segments = cut(graph)
     bar = keras.utils.Progbar(len(segments), verbose=int(verbose == 1))
     for segment in segments:
-        variants = {Cache.key(segment.recipe(graph.keep_labels(keep))): keep for keep in _variants(graph, segment)}
+        variants = {Cache.key(segment.recipe(graph.keep_labels(keep))): keep for keep in _variants(graph, segment, shares)}
         missing = {key: graph.keep_labels(keep) for key, keep in variants.items() if key not in seconds}
         try:
             _time(segment, missing, quantizer, threads, seconds, cache)
@@ -120,13 +127,13 @@ def _sides(graph: ChannelGraph, segment: Segment) -> tuple[int, int]:
     return graph.cost.axis(segment.ins), graph.cost.axis(segment.outs)
 
 
-def _variants(graph: ChannelGraph, segment: Segment) -> list[Keep]:
+def _variants(graph: ChannelGraph, segment: Segment, shares: Sequence[tuple[int, int]]) -> list[Keep]:
     """Which channels to keep to have the segment at the widths that are timed; locked channels stay."""
     steps = segment.steps
     ins = _free(graph, [labels.ids for labels in steps[0].inputs])
     outs = np.setdiff1d(_free(graph, [labels.ids for step in steps for labels in step.outputs]), ins)
     found = []
-    for share_in, share_out in SHARES:
+    for share_in, share_out in shares:
         keep = np.ones(graph.channels, bool)
         for channels, share in ((ins, share_in), (outs, share_out)):
             keep[channels[np.arange(len(channels)) % share > 0]] = False
