@@ -76,7 +76,8 @@ def main(
     if only and only not in BUILDERS:
         raise typer.BadParameter(f"--only must be one of {', '.join(BUILDERS)}.")
     rows = [] if only else stored(results)["rows"]
-    for name in [only] if only else BUILDERS:
+    # The largest ones last.
+    for name in [only] if only else sorted(BUILDERS, key=lambda name: name.startswith("ConvNeXt")):
         if any(row["name"] == name for row in rows):
             continue
         rows.append(examine(name, seed))
