@@ -140,6 +140,8 @@ class Bridge:
         layer.build([v.shape for v in value] if isinstance(value, list) else value.shape)
         layer.trainable = legacy is not _IDENTITY and getattr(operation, "trainable", True)
         self.trainable += layer.trainable_weights
+        if legacy.role == "norm":
+            layer.trainable = False  # scale and offset are trained, statistics stay: LiteRT will fold them in
         for attribute, variable in zip(legacy.weights, layer.weights[: len(legacy.weights)], strict=True):
             source = getattr(operation, attribute)
             variable.assign(source)
