@@ -18,7 +18,7 @@ _table
 _cost
 _graph
 _gate
-_files _data _loss _lite
+_files _data _datasets _loss _lite
 criteria
 _recording
 _self_labels
