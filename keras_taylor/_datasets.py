@@ -59,7 +59,7 @@ def load(source: str, model: Any, *, scaling: str = "none", batch_size: int = 32
 
     Args:
         source: `"digits"` (scikit-learn's handwritten digits, in [0, 1]), `"npz:PATH"` (arrays `x_train`, `y_train`, `x_test`,
-            `y_test`), `"folder:PATH"` (a folder of images per class; inside `train` and `test` or `val`, or a fifth of all is held
+            `y_test`), `"folder:PATH"` (a folder of images per class; inside `train` and `test` or `val`, or else a fifth is held
             back), or `"tfds:NAME"` (from TensorFlow Datasets). The last two are resized to the model's input.
         model: an image classifier with one input and integer labels.
         scaling: see `Wanted`.
@@ -84,8 +84,8 @@ def load(source: str, model: Any, *, scaling: str = "none", batch_size: int = 32
     outputs = model.output_shape[-1]
     if found.classes > outputs:
         raise BadInput(
-            f"The model must have an output for each class. Received: {found.classes} classes in {source!r} and {outputs} outputs. "
-            "Train the model on these classes first."
+            f"The model must have an output for each class. Received: {found.classes} classes in {source!r} and {outputs} "
+            "outputs. Train the model on these classes first."
         )
     return found
 
@@ -152,8 +152,8 @@ def _folder(path: str, wanted: Wanted) -> Images:
             f"Both parts must have the same classes. Received: {train.class_names} for training and {test.class_names} for "
             f"testing in {path!r}."
         )
-    prepared = (part.map(lambda x, y: (wanted.scaled(x), y)).prefetch(tf.data.AUTOTUNE) for part in (train, test))
-    return Images(*prepared, len(train.class_names))
+    first, second = (part.map(lambda x, y: (wanted.scaled(x), y)).prefetch(tf.data.AUTOTUNE) for part in (train, test))
+    return Images(first, second, len(train.class_names))
 
 
 def _images(folder: Path, wanted: Wanted, **options: Any) -> Any:
@@ -202,8 +202,8 @@ def _tfds(name: str, wanted: Wanted) -> Images:
         for split, shuffle in zip(splits, (True, False), strict=True)
     )
     train = train.shuffle(1024, seed=wanted.seed)
-    parts = (part.map(prepare).batch(wanted.batch_size).prefetch(tf.data.AUTOTUNE) for part in (train, test))
-    return Images(*parts, builder.info.features[builder.info.supervised_keys[1]].num_classes)
+    first, second = (part.map(prepare).batch(wanted.batch_size).prefetch(tf.data.AUTOTUNE) for part in (train, test))
+    return Images(first, second, builder.info.features[builder.info.supervised_keys[1]].num_classes)
 
 
 def _labelled(builder: Any, part: str) -> bool:
