@@ -1,14 +1,15 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
 from keras_taylor import criteria, errors, testing
-from keras_taylor._export import Export, export_tflite
+from keras_taylor._export import Export, export_tflite, read_note
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._lite import LiteModel
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
-from keras_taylor._quantize.config import Float16
+from keras_taylor._quantize.config import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
+from keras_taylor._quantize.quantize import Quantized, quantize
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
@@ -16,7 +17,7 @@ from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores, score
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
-from keras_taylor.rules import LayerRule, PassThrough, register_rule
+from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
 
 __version__ = "0.1.0"
 
@@ -24,13 +25,21 @@ __all__ = [
     "ChannelGraph",
     "Constraints",
     "Criterion",
+    "DynamicRange",
     "Export",
     "Float16",
+    "Float32",
+    "Int8PTQ",
+    "Int8QAT",
+    "Int16x8PTQ",
     "LayerRule",
+    "Legacy",
     "LiteModel",
     "PassThrough",
     "PruningPlan",
     "PruningResult",
+    "Quantized",
+    "Quantizer",
     "Repair",
     "Report",
     "Schedule",
@@ -44,6 +53,8 @@ __all__ = [
     "fit_with_pruning",
     "plan",
     "prune",
+    "quantize",
+    "read_note",
     "rebuild",
     "register_criterion",
     "register_rule",

@@ -19,6 +19,7 @@ _cost
 _graph
 _gate
 _files _data _datasets _loss _lite
+_inputs
 criteria
 _recording
 _self_labels

@@ -27,6 +27,8 @@ def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int
 class Shaping(LayerRule):
     """Base of the shape rules: labels go through the operation itself; what it cannot express is locked."""
 
+    scale = "input"
+
     def trace(self, call: Call, labels: Labeller) -> Trace:
         try:
             results = _run(call, [labels.spread(tensor) for tensor in call.inputs])
@@ -106,6 +108,8 @@ class ReshapeOperation(_Reshaped):
 @register_rule(kops.numpy.Pad)
 class PadOperation(LayerRule):
     """`keras.ops.pad`: positions that it adds along the channels are channels of its own."""
+
+    scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given = labels[call.inputs[0]]
