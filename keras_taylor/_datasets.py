@@ -14,11 +14,13 @@ from sklearn.datasets import load_digits
 
 from keras_taylor.errors import BadInput, unknown_name
 
+_MEAN = np.array((0.485, 0.456, 0.406), "float32")
+_STD = np.array((0.229, 0.224, 0.225), "float32")
 SCALINGS: dict[str, Callable[[Any], Any]] = {
     "none": lambda x: x,
     "0-1": lambda x: x / 255,
     "tf": lambda x: x / 127.5 - 1,
-    "torch": lambda x: (x / 255 - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225)),
+    "torch": lambda x: (x / 255 - _MEAN) / _STD,
 }
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -59,7 +61,7 @@ def load(source: str, model: Any, *, scaling: str = "none", batch_size: int = 32
 
     Args:
         source: `"digits"` (scikit-learn's handwritten digits, in [0, 1]), `"npz:PATH"` (arrays `x_train`, `y_train`, `x_test`,
-            `y_test`), `"folder:PATH"` (a folder of images per class; inside `train` and `test` or `val`, or else a fifth is held
+            `y_test`), `"folder:PATH"` (a folder of images per class; inside `train` and `test` or `val`; else a fifth is held
             back), or `"tfds:NAME"` (from TensorFlow Datasets). The last two are resized to the model's input.
         model: an image classifier with one input and integer labels.
         scaling: see `Wanted`.
