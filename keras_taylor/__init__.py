@@ -15,6 +15,9 @@ from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores, score
+from keras_taylor._sweep.rows import SweepGroup, SweepRow
+from keras_taylor._sweep.sweep import sweep
+from keras_taylor._sweep.table import SweepTable
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
 from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
@@ -44,6 +47,9 @@ __all__ = [
     "Report",
     "Schedule",
     "Scores",
+    "SweepGroup",
+    "SweepRow",
+    "SweepTable",
     "Target",
     "TaylorGate",
     "Verification",
@@ -60,6 +66,7 @@ __all__ = [
     "register_rule",
     "repair",
     "score",
+    "sweep",
     "testing",
     "trace",
     "verify",

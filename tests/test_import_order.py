@@ -36,6 +36,7 @@ _prune
 _fit
 _quantize
 _export
+_sweep
 testing
 _demo
 _cli
