@@ -73,10 +73,10 @@ def test_the_unpruned_model_is_trained_on_and_the_given_one_is_not_changed(tmp_p
     before = nets.state(model)
     swept(tmp_path, model, targets=(1.0,), quantizers=("float32",))
     nets.assert_same_state(before, nets.state(model))
-    trained = keras.models.load_model(tmp_path / "models" / "macs1-seed0" / "model.keras")
+    trained = keras.models.load_model(tmp_path / "models" / "macs1.0-seed0" / "model.keras")
     assert np.abs(trained.get_layer("conv1").kernel - model.get_layer("conv1").kernel).max() > 0
     swept(tmp_path / "b", model, targets=(1.0,), quantizers=("float32",), epochs=0)
-    same = keras.models.load_model(tmp_path / "b" / "models" / "macs1-seed0" / "model.keras")
+    same = keras.models.load_model(tmp_path / "b" / "models" / "macs1.0-seed0" / "model.keras")
     np.testing.assert_array_equal(same.get_layer("conv1").kernel, model.get_layer("conv1").kernel)
 
 
@@ -201,6 +201,7 @@ def test_a_row_that_cannot_be_made_is_named_and_the_others_go_on(tmp_path, monke
         ({"orders": ("quantize_prune",)}, UnknownName, "Did you mean 'quantize_while_pruning'"),
         ({"orders": ("quantize_while_pruning",), "epochs": 0}, BadInput, "must have epochs"),
         ({"seeds": (0, 0)}, BadInput, "seeds must be different"),
+        ({"runs": 0}, BadInput, "runs must be"),
         ({"epochs": -1}, BadInput, "epochs must be a whole number"),
         ({"epochs": 1, "schedule": kt.Schedule(5)}, BadInput, "epochs must cover the schedule"),
         ({"criterion": "taylr"}, UnknownName, "Did you mean"),

@@ -68,7 +68,7 @@ class SweepFolder:
 
     def model(self, target: float, seed: int) -> Path:
         """Where the pruned model of a target and a seed goes, with its plan and its report."""
-        folder = self.root / "models" / f"macs{target:g}-seed{seed}"
+        folder = self.root / "models" / f"macs{target!r}-seed{seed}"
         folder.mkdir(exist_ok=True)
         return folder / "model.keras"
 

@@ -19,6 +19,7 @@ from keras_taylor._export import export_tflite
 from keras_taylor._files import write_atomically
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._lite import check_runs
 from keras_taylor._measure import measure
 from keras_taylor._plan import Constraints, PruningPlan, Target, check_constraints, check_rank
 from keras_taylor._prune import (
@@ -134,6 +135,7 @@ def sweep(
     check_rank(rank)
     check_constraints(constraints)
     check_readable(data)
+    check_runs(batch_size=batch_size, threads=threads, runs=runs)
     if validation_data is None:
         raise BadInput("validation_data must be given: rows are compared by their accuracy on it. Received: None. Pass (x, y).")
     check_validation(validation_data)
