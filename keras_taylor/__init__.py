@@ -1,11 +1,13 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
 from keras_taylor import criteria, errors, testing
+from keras_taylor._bops import bops
 from keras_taylor._export import Export, export_tflite, read_note
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._lite import LiteModel
+from keras_taylor._lite import Latency, LiteModel, compare_latency
+from keras_taylor._measure import Measurement, measure
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
 from keras_taylor._quantize.config import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
@@ -35,9 +37,11 @@ __all__ = [
     "Int8PTQ",
     "Int8QAT",
     "Int16x8PTQ",
+    "Latency",
     "LayerRule",
     "Legacy",
     "LiteModel",
+    "Measurement",
     "PassThrough",
     "PruningPlan",
     "PruningResult",
@@ -53,10 +57,13 @@ __all__ = [
     "Target",
     "TaylorGate",
     "Verification",
+    "bops",
+    "compare_latency",
     "criteria",
     "errors",
     "export_tflite",
     "fit_with_pruning",
+    "measure",
     "plan",
     "prune",
     "quantize",

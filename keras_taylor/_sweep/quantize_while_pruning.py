@@ -49,11 +49,12 @@ def quantize_while_pruning(
     rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
     recovery = replace(quantizer, optimizer=type(model.optimizer).__name__, learning_rate=rate)
     graph = trace(model)
+    full = totals(graph)
     run = _QuantizedRun(model, graph, rebuild(model, PruningPlan({})), data, epochs, None, {}, None)
     run.quantizer = recovery
     for step in range(1, schedule.steps + 1):
-        budget = Target(**schedule.budgets(step, totals(graph), target.absolute(totals(graph))))
-        run.remove(step, schedule.steps, removal, budget, constraints)
+        budgets = schedule.budgets(step, full, target.absolute(full))
+        run.remove(step, schedule.steps, removal, budgets, constraints)
         run.train(epochs if step == schedule.steps else run.epoch + schedule.epochs_per_step)
     return quantize(run.current, quantizer), run.plan
 
