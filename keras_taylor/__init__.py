@@ -1,11 +1,13 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
 from keras_taylor import criteria, errors, testing
+from keras_taylor._bops import bops
 from keras_taylor._export import Export, export_tflite, read_note
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._lite import LiteModel
+from keras_taylor._lite import Latency, LiteModel, compare_latency
+from keras_taylor._measure import Measurement, measure
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
 from keras_taylor._quantize.config import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
@@ -15,6 +17,9 @@ from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores, score
+from keras_taylor._sweep.rows import SweepGroup, SweepRow
+from keras_taylor._sweep.sweep import sweep
+from keras_taylor._sweep.table import SweepTable
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
 from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
@@ -32,9 +37,11 @@ __all__ = [
     "Int8PTQ",
     "Int8QAT",
     "Int16x8PTQ",
+    "Latency",
     "LayerRule",
     "Legacy",
     "LiteModel",
+    "Measurement",
     "PassThrough",
     "PruningPlan",
     "PruningResult",
@@ -44,13 +51,19 @@ __all__ = [
     "Report",
     "Schedule",
     "Scores",
+    "SweepGroup",
+    "SweepRow",
+    "SweepTable",
     "Target",
     "TaylorGate",
     "Verification",
+    "bops",
+    "compare_latency",
     "criteria",
     "errors",
     "export_tflite",
     "fit_with_pruning",
+    "measure",
     "plan",
     "prune",
     "quantize",
@@ -60,6 +73,7 @@ __all__ = [
     "register_rule",
     "repair",
     "score",
+    "sweep",
     "testing",
     "trace",
     "verify",

@@ -18,7 +18,7 @@ _table
 _cost
 _graph
 _gate
-_files _data _loss _lite
+_files _data _datasets _loss _lite _quiet
 _inputs
 criteria
 _recording
@@ -29,13 +29,18 @@ _plan
 _compiled
 _rebuild
 _verify
+_quantize
+_latency
+_stopwatch
+_bops
+_measure
 _repair
 _schedule
 _report
 _prune
 _fit
-_quantize
 _export
+_sweep
 testing
 _demo
 _cli
