@@ -76,7 +76,8 @@ def main(
     if only and only not in BUILDERS:
         raise typer.BadParameter(f"--only must be one of {', '.join(BUILDERS)}.")
     rows = [] if only else stored(results)["rows"]
-    for name in [only] if only else BUILDERS:
+    # The largest ones last.
+    for name in [only] if only else sorted(BUILDERS, key=lambda name: name.startswith("ConvNeXt")):
         if any(row["name"] == name for row in rows):
             continue
         rows.append(examine(name, seed))
@@ -97,9 +98,9 @@ def main(
         verdict,
         "Random weights, random scores, `kt.Target(macs=0.5)`, 64 x 64 pixels (75 x 75 for Inception and Xception), 1,000 "
         "classes. *PTQ* is `kt.Int8PTQ` with 8 random images, *QAT* is `kt.Int8QAT` with two training steps. *error* compares "
-        "the file, run by LiteRT, with the Keras model on these images, relative to the largest output: random weights and random "
-        "images, so it says that the file runs, not how exact a trained net would be. *in float* is what the file computes in "
-        "float32.",
+        "the file, run by LiteRT, with the Keras model on these images, relative to the largest output: random weights and "
+        "random images, so it says that the file runs, not how exact a trained net would be. *in float* is what the file "
+        "computes in float32.",
         table(HEADER, [cells(row) for row in rows]),
         f"Made by `python benchmarks/quantize_applications.py`. {environment}.",
     )

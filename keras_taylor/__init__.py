@@ -17,6 +17,9 @@ from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores, score
+from keras_taylor._sweep.rows import SweepGroup, SweepRow
+from keras_taylor._sweep.sweep import sweep
+from keras_taylor._sweep.table import SweepTable
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
 from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
@@ -31,9 +34,9 @@ __all__ = [
     "Export",
     "Float16",
     "Float32",
-    "Int16x8PTQ",
     "Int8PTQ",
     "Int8QAT",
+    "Int16x8PTQ",
     "Latency",
     "LayerRule",
     "Legacy",
@@ -48,6 +51,9 @@ __all__ = [
     "Report",
     "Schedule",
     "Scores",
+    "SweepGroup",
+    "SweepRow",
+    "SweepTable",
     "Target",
     "TaylorGate",
     "Verification",
@@ -67,6 +73,7 @@ __all__ = [
     "register_rule",
     "repair",
     "score",
+    "sweep",
     "testing",
     "trace",
     "verify",

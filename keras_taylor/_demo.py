@@ -14,8 +14,8 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sklearn.datasets import load_digits
 
+from keras_taylor._datasets import digits
 from keras_taylor._export import export_tflite
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._graph import trace
@@ -24,23 +24,6 @@ from keras_taylor._plan import Target
 from keras_taylor._quiet import quiet
 from keras_taylor._rebuild import rebuild
 from keras_taylor._verify import verify
-
-
-def digits(upscale: int = 2, test: int = 360, seed: int = 0) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """scikit-learn's 1,797 handwritten digits as `(x_train, y_train), (x_test, y_test)`.
-
-    Args:
-        upscale: the 8 x 8 images are repeated this many times along both axes.
-        test: number of test images, drawn at random.
-        seed: for the draw.
-
-    Returns:
-        Images of shape `(n, 8 * upscale, 8 * upscale, 1)` in [0, 1], float32, and labels of shape `(n,)`.
-    """
-    x, y = load_digits(return_X_y=True)
-    x = (x.reshape(-1, 8, 8, 1) / 16).repeat(upscale, 1).repeat(upscale, 2).astype("float32")
-    order = np.random.default_rng(seed).permutation(len(x))
-    return (x[order[test:]], y[order[test:]]), (x[order[:test]], y[order[:test]])
 
 
 def digits_cnn(size: int = 16) -> Any:

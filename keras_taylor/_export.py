@@ -89,6 +89,12 @@ def read_note(path: str | Path) -> dict[str, Any]:
 
     Raises:
         BadInput: the file holds no such note.
+
+    Example:
+        >>> import keras, tempfile, pathlib, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="tiny")
+        >>> kt.read_note(kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path)["model"]
+        'tiny'
     """
     content = Path(path).read_bytes()
     file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))

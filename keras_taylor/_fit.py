@@ -43,7 +43,7 @@ from keras_taylor._prune import (
 from keras_taylor._rebuild import flat_names, rebuild
 from keras_taylor._repair.repair import Repair
 from keras_taylor._report import Report
-from keras_taylor._schedule import Schedule
+from keras_taylor._schedule import Schedule, schedule_for
 from keras_taylor._scores import DEFAULT_CRITERION
 from keras_taylor._stopwatch import TRIES, Stopwatch
 from keras_taylor.criteria import Criterion, criterion_for
@@ -139,16 +139,9 @@ def fit_with_pruning(
     check_validation(validation_data)
     if not isinstance(epochs, int) or epochs < 0:
         raise BadInput(f"epochs must be a whole number of at least 0. Received: {epochs!r}.")
-    if schedule is not None and not isinstance(schedule, Schedule):
-        raise BadInput(f"schedule must be a kt.Schedule. Received: {schedule!r}. Write kt.Schedule.linear(steps=3).")
     if isinstance(data, tf.data.Dataset) and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
         raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
-    steps = schedule or Schedule(steps=max(min(5, epochs // 2), 1))
-    if (steps.steps - 1) * steps.epochs_per_step > epochs:
-        raise BadInput(
-            f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs "
-            f"{(steps.steps - 1) * steps.epochs_per_step}."
-        )
+    steps = schedule_for(schedule, epochs)
     own = [name for name in _TRAINING if getattr(type(model), name) is not getattr(keras.Model, name)]
     if own:
         raise BadInput(
@@ -184,7 +177,7 @@ def fit_with_pruning(
     }
     copy = _compiled_copy(model, loss, optimizer, metrics)
     stopwatch = Stopwatch(model, graph, goal, flat_names(graph), removal.verbose) if goal.timed else None
-    run = _Run(model, graph, copy, train, epochs, callbacks, fitting, folder, stopwatch)
+    run = Run(model, graph, copy, train, epochs, callbacks, fitting, folder, stopwatch)
     run.report.settings.update(settings(removal, goal), schedule=str(steps), epochs=epochs)
     run.note("before")
     full = stopwatch.totals if stopwatch else totals(graph)
@@ -196,7 +189,7 @@ def fit_with_pruning(
     return PruningResult(run.current, run.plan, run.report, run.history, run.repaired)
 
 
-class _Run:
+class Run:
     """The state of one run: the current model, what is left of the original's channels, history and report."""
 
     def __init__(

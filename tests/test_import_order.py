@@ -18,7 +18,7 @@ _table
 _cost
 _graph
 _gate
-_files _data _loss _lite _quiet
+_files _data _datasets _loss _lite _quiet
 _inputs
 criteria
 _recording
@@ -40,6 +40,7 @@ _report
 _prune
 _fit
 _export
+_sweep
 testing
 _demo
 _cli

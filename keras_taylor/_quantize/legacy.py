@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_taylor._flatten import Call, Tensor, infer
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._quantize.lowering import Node, chains, lower
+from keras_taylor._quantize.process import unchanged
 from keras_taylor.rules import Legacy
 
 
@@ -21,14 +22,15 @@ from keras_taylor.rules import Legacy
 def libraries() -> SimpleNamespace:
     """tf_keras, and of TFMOT what quantization-aware training needs.
 
-    Call it within `unchanged()`. TFMOT would turn a `tf.keras` that nobody has touched yet into tf_keras.
+    TFMOT would turn a `tf.keras` that nobody has touched yet into tf_keras, so it is touched first.
     """
-    _ = tf.keras.layers
-    import tf_keras
-    from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper, quantizers
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_registry as registry,
-    )
+    with unchanged():
+        _ = tf.keras.layers
+        import tf_keras
+        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper, quantizers
+        from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+            default_8bit_quantize_registry as registry,
+        )
 
     return SimpleNamespace(
         tf_keras=tf_keras,
@@ -138,6 +140,8 @@ class Bridge:
         layer.build([v.shape for v in value] if isinstance(value, list) else value.shape)
         layer.trainable = legacy is not _IDENTITY and getattr(operation, "trainable", True)
         self.trainable += layer.trainable_weights
+        if legacy.role == "norm":
+            layer.trainable = False  # scale and offset are trained, statistics stay: LiteRT will fold them in
         for attribute, variable in zip(legacy.weights, layer.weights[: len(legacy.weights)], strict=True):
             source = getattr(operation, attribute)
             variable.assign(source)
@@ -159,7 +163,7 @@ _IDENTITY = Legacy(
 
 
 def _name(node: Node, legacy: Legacy) -> str:
-    end = "_identity" if legacy is _IDENTITY else f"_{node.slot}" if node.slot else ""
+    end = ".identity" if legacy is _IDENTITY else f".{node.slot}" if node.slot else ""
     return re.sub(r"[^\w.-]", "_", node.call.name) + end
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -56,8 +56,18 @@ def train(model: Any, quantizer: Int8QAT, objective: Objective) -> tuple[Any, An
     _set_ranges(plain, bridge, found, quantizer.batch_size)
     _fit(bridge, functional(model), quantizer, objective)
     bridge.refresh()
+    check_finite((variable.name, variable) for variable in bridge.model.weights)
     bridge.write_back()
     return bridge.model, copy
+
+
+def check_finite(weights: Iterable[tuple[str, Any]]) -> None:
+    """Raise `BadInput` for NaN or infinity: LiteRT crashes on scales that are made of them."""
+    for name, weight in weights:
+        if not np.isfinite(np.asarray(weight, np.float32)).all():
+            raise BadInput(
+                f"Weights to quantize must be finite. Received: NaN or infinity in {name!r}. Lower the learning rate."
+            )
 
 
 def _set_ranges(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
@@ -125,13 +135,13 @@ def _epoch(quantizer: Int8QAT, epoch: int) -> Iterator[Any]:
 def _optimizer(quantizer: Int8QAT) -> Any:
     # Without the last entry tf_keras takes this for the config of one of its older optimizers.
     options = {"learning_rate": quantizer.learning_rate, "is_legacy_optimizer": False}
-    try:
-        return libraries().tf_keras.optimizers.deserialize({"class_name": quantizer.optimizer, "config": options})
-    except ValueError:
+    made = libraries().tf_keras.optimizers.deserialize({"class_name": quantizer.optimizer, "config": options})
+    if isinstance(made, str):  # what tf_keras makes of a name that it does not know
         raise BadInput(
             f"Int8QAT(optimizer=) must be the name of an optimizer that tf_keras has. Received: {quantizer.optimizer!r}. "
             "Try 'adam' or 'sgd'."
-        ) from None
+        )
+    return made
 
 
 def _arrays(outputs: Any) -> list[Any]:

@@ -117,6 +117,7 @@ def _check(model: Any, program: Program, quantizer: Quantizer) -> None:
                 f"Inputs of an exported model must have known lengths. Received: shape {tensor.shape}. Rebuild the model on "
                 "keras.Input with a full shape."
             )
+    qat.check_finite((weight.path, weight) for weight in model.weights)
     coarse = {layer.compute_dtype for layer in model._flatten_layers()} & {"float16", "bfloat16"}
     if coarse:
         raise BadInput(
