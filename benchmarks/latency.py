@@ -23,6 +23,7 @@ from keras_taylor._latency.segments import Segment, cut
 from keras_taylor._latency.table import look_up
 
 AIMS = {"float32": 1.8, "int8_ptq": 1.5}
+SIDES = ("dense", "pruned")
 
 
 def kind_of(segment: Segment) -> str:
@@ -36,10 +37,10 @@ def kind_of(segment: Segment) -> str:
     return "dense layers" if isinstance(layer, keras.layers.Dense) else "sums, pooling, padding and the rest"
 
 
-def account(model: Any, precision: str) -> dict[str, tuple[float, float]]:
+def parts(model: Any, chosen: Any) -> dict[str, tuple[float, float]]:
     """Milliseconds and MACs by kind of layer, each part of the net timed alone."""
     graph = kt.trace(model)
-    terms = look_up(graph, precision, shares=((1, 1),)).terms(graph)
+    terms = look_up(graph, chosen, shares=((1, 1),)).terms(graph)
     milliseconds, macs = defaultdict[str, float](float), graph.cost.by_layer()[0]
     for name, nanoseconds in zip(terms.layers, terms.each(graph.cost.full), strict=True):
         milliseconds[name] += nanoseconds / 1e6
@@ -69,59 +70,67 @@ def main(
     """Time dense and pruned files."""
     environment = setup(0)
     record = stored(results)
-    for name in models.split(","):
-        model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
-        half = kt.prune(model, target=kt.Target(macs=0.5), criterion="magnitude", constraints=kt.Constraints(round_to=8)).model
-        for precision in precisions.split(","):
-            chosen = quantizer(precision, size)
-            dense, pruned = kt.quantize(model, chosen).content, kt.quantize(half, chosen).content
-            first, second = kt.compare_latency([dense, pruned], rounds=rounds)
-            row: dict[str, Any] = {"model": name, "size": size, "precision": precision, "environment": environment}
-            row |= {"dense": vars(first), "pruned": vars(second), "ratio": first.median_ms / second.median_ms}
-            row["macs"] = [kt.trace(one).macs for one in (model, half)]
-            row["account"] = [account(one, precision) for one in (model, half)]
-            if budget:
-                target = kt.Target(latency=0.5, quantizer=chosen)
-                result = kt.prune(model, target=target, criterion="magnitude")
-                final = kt.quantize(result.model, chosen).content
-                times = kt.compare_latency([dense, final], rounds=rounds)
-                row["budget"] = {
-                    "share": times[1].median_ms / times[0].median_ms,
-                    "fastest": times[1].fastest_ms / times[0].fastest_ms,
-                    "macs": kt.trace(result.model).macs / row["macs"][0],
-                    "round_to": result.report.settings.get("round_to"),
-                    "searched": result.report.settings["latency"],
-                }
-            kept = [one for one in record["rows"] if (one["model"], one["size"], one["precision"]) != (name, size, precision)]
-            record["rows"] = [*kept, row]
+    cells = [(name, precision) for name in models.split(",") for precision in precisions.split(",")]
+    for part in (ratio, account, half_the_time)[: 3 if budget else 2]:
+        for name, precision in cells:
+            row = next((r for r in record["rows"] if (r["model"], r["size"], r["precision"]) == (name, size, precision)), None)
+            if row is None:
+                row = {"model": name, "size": size, "precision": precision}
+                record["rows"].append(row)
+            if part.__name__ in row:
+                continue
+            dense = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3))
+            row[part.__name__] = part(dense, quantizer(precision, size), rounds)
+            row["environment"] = environment
             store(results, record)
-            print(name, precision, f"ratio {row['ratio']:.2f}", row.get("budget", ""), flush=True)
+            print(name, precision, part.__name__, row[part.__name__], flush=True)
     report(results.with_suffix(".md"), record["rows"])
+
+
+def pruned_to_half(model: Any) -> Any:
+    """Half the MACs, in steps of 8 channels."""
+    rules = kt.Constraints(round_to=8)
+    return kt.prune(model, target=kt.Target(macs=0.5), criterion="magnitude", constraints=rules).model
+
+
+def ratio(model: Any, chosen: Any, rounds: int) -> dict[str, Any]:
+    """Latency of the dense and the pruned file, in turn."""
+    half = pruned_to_half(model)
+    first, second = kt.compare_latency([kt.quantize(one, chosen).content for one in (model, half)], rounds=rounds)
+    macs = [kt.trace(one).macs for one in (model, half)]
+    return {"dense": vars(first), "pruned": vars(second), "ratio": first.median_ms / second.median_ms, "macs": macs}
+
+
+def account(model: Any, chosen: Any, rounds: int) -> list[dict[str, tuple[float, float]]]:
+    """Milliseconds and MACs by kind of layer, of the dense and of the pruned net."""
+    return [parts(one, chosen) for one in (model, pruned_to_half(model))]
+
+
+def half_the_time(model: Any, chosen: Any, rounds: int) -> dict[str, Any]:
+    """Prune to half the latency, and time the final file anew."""
+    result = kt.prune(model, target=kt.Target(latency=0.5, quantizer=chosen), criterion="magnitude")
+    dense, final = kt.compare_latency([kt.quantize(one, chosen).content for one in (model, result.model)], rounds=rounds)
+    return {
+        "share": final.median_ms / dense.median_ms,
+        "fastest": final.fastest_ms / dense.fastest_ms,
+        "macs": kt.trace(result.model).macs / kt.trace(model).macs,
+        "round_to": result.report.settings.get("round_to"),
+        "searched": result.report.settings["latency"],
+    }
 
 
 def report(path: Path, rows: list[dict[str, Any]]) -> None:
     """The tables."""
     ratios = []
     for row in rows:
+        found = row["ratio"]
         times = [
-            f"{row[which]['median_ms']:.3g} ({row[which]['q1_ms']:.3g} to {row[which]['q3_ms']:.3g})"
-            for which in ("dense", "pruned")
+            f"{found[which]['median_ms']:.3g} ({found[which]['q1_ms']:.3g} to {found[which]['q3_ms']:.3g})" for which in SIDES
         ]
         aim = AIMS.get(row["precision"])
-        macs = f"{row['macs'][1] / row['macs'][0]:.3f}"
-        ratios.append(
-            [
-                row["model"],
-                row["size"],
-                row["precision"],
-                macs,
-                *times,
-                f"{row['ratio']:.2f}",
-                f"{row['dense']['fastest_ms'] / row['pruned']['fastest_ms']:.2f}",
-                aim or "",
-                _met(row["ratio"], aim),
-            ]
-        )
+        kept, fastest = found["macs"][1] / found["macs"][0], [found[which]["fastest_ms"] for which in SIDES]
+        cells = [f"{kept:.3f}", *times, f"{found['ratio']:.2f}", f"{fastest[0] / fastest[1]:.2f}", aim or ""]
+        ratios.append([row["model"], row["size"], row["precision"], *cells, _met(found["ratio"], aim)])
     columns = [
         "model",
         "pixels",
@@ -152,7 +161,7 @@ def report(path: Path, rows: list[dict[str, Any]]) -> None:
             b["round_to"],
         ]
         for row in rows
-        if (b := row.get("budget"))
+        if (b := row.get("half_the_time"))
     ]
     if budgets:
         parts += [
@@ -178,6 +187,8 @@ def report(path: Path, rows: list[dict[str, Any]]) -> None:
         "Each part of the net timed alone, at the widths that it has in the dense and in the pruned net.",
     ]
     for row in rows:
+        if "account" not in row:
+            continue
         dense, pruned = row["account"]
         lines = []
         for kind, (time, macs) in dense.items():

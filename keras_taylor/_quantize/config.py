@@ -109,8 +109,8 @@ class Int16x8PTQ(Int8PTQ):
 class Int8QAT(_Integer):
     """Weights and activations in 8 bits, trained for it: TFMOT's quantization-aware training, then conversion.
 
-    BatchNormalization trains its scale and offset, and keeps its statistics, since LiteRT folds them into the kernels. Measuring
-    them anew on few images cost a pretrained ResNet-20 one to three points.
+    BatchNormalization trains its scale and offset, and keeps its statistics, since LiteRT folds them into the kernels.
+    Measuring them anew on few images cost a pretrained ResNet-20 one to three points.
 
     Args:
         data: training data as `fit` takes them.
