@@ -12,6 +12,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_taylor as kt
+from keras_taylor._quantize import qat
 from keras_taylor._quantize.legacy import Bridge
 from keras_taylor._quantize.lowering import lower
 from keras_taylor._verify import example_inputs, relative_error, run
@@ -189,6 +190,11 @@ class TestTraining:
         for name, expected in made.model(inputs).items():
             assert np.abs(found[name] - expected).max() < 0.1 * np.abs(expected).max()
 
+    def test_an_optimizer_with_its_options(self):
+        given = keras.optimizers.SGD(0.5, momentum=0.9, nesterov=True)
+        made = qat._optimizer(kt.Int8QAT(optimizer=keras.optimizers.serialize(given), learning_rate=0.1))
+        assert (made.momentum, made.nesterov, float(made.learning_rate)) == (0.9, True, pytest.approx(0.1))
+
     def test_progress_like_fit(self, model, data, capsys):
         self.trained(model, data, epochs=2, verbose=2)
         printed = capsys.readouterr().out
@@ -228,8 +234,8 @@ class TestBadInput:
             kt.quantize(nets.residual(), kt.Int8QAT(data))
 
     def test_an_unknown_optimizer(self, model, data):
-        with pytest.raises(kt.errors.BadInput, match="must be the name of an optimizer"):
-            kt.quantize(model, kt.Int8QAT(data, optimizer="lion"))
+        with pytest.raises(kt.errors.BadInput, match="must be an optimizer that tf_keras has"):
+            kt.quantize(model, kt.Int8QAT(data, optimizer="shampoo"))
 
     def test_a_loss_that_explodes(self, model, data):
         with pytest.raises(kt.errors.BadInput, match=r"must (stay|be) finite.*Lower"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -117,7 +118,7 @@ class Int8QAT(_Integer):
         epochs: of quantization-aware training.
         steps_per_epoch: as in `fit`.
         learning_rate: of the optimizer; a tenth to a hundredth of what trained the model is usual.
-        optimizer: a name that Keras knows.
+        optimizer: a name that Keras knows, or what `keras.optimizers.serialize` makes of an optimizer.
         loss: used instead of the compiled one.
         batch_size: for arrays.
         seed: for the order of the data.
@@ -132,7 +133,7 @@ class Int8QAT(_Integer):
     epochs: int = 3
     steps_per_epoch: int | None = None
     learning_rate: float = 1e-4
-    optimizer: str = "adam"
+    optimizer: str | Mapping[str, Any] = "adam"
     loss: Any = None
     batch_size: int = 32
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -133,15 +134,15 @@ def _epoch(quantizer: Int8QAT, epoch: int) -> Iterator[Any]:
 
 
 def _optimizer(quantizer: Int8QAT) -> Any:
-    # Without the last entry tf_keras takes this for the config of one of its older optimizers.
-    options = {"learning_rate": quantizer.learning_rate, "is_legacy_optimizer": False}
-    made = libraries().tf_keras.optimizers.deserialize({"class_name": quantizer.optimizer, "config": options})
-    if isinstance(made, str):  # what tf_keras makes of a name that it does not know
-        raise BadInput(
-            f"Int8QAT(optimizer=) must be the name of an optimizer that tf_keras has. Received: {quantizer.optimizer!r}. "
-            "Try 'adam' or 'sgd'."
-        )
-    return made
+    """The optimizer of tf_keras that has the name and, where there are any, the options of the Keras 3 one."""
+    given = quantizer.optimizer
+    name, options = (given, {}) if isinstance(given, str) else (given["class_name"], given["config"])
+    known = {kind.lower(): getattr(libraries().tf_keras.optimizers, kind) for kind in dir(libraries().tf_keras.optimizers)}
+    kind = known.get(str(name).lower())
+    if not isinstance(kind, type):
+        raise BadInput(f"Int8QAT(optimizer=) must be an optimizer that tf_keras has. Received: {name!r}. Try 'adam' or 'sgd'.")
+    taken = inspect.signature(kind).parameters.keys() - {"name", "learning_rate"}
+    return kind(learning_rate=quantizer.learning_rate, **{key: options[key] for key in taken & options.keys()})
 
 
 def _arrays(outputs: Any) -> list[Any]:
