@@ -1,24 +1,30 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
 from keras_taylor import criteria, errors, testing
-from keras_taylor._export import Export, export_tflite
+from keras_taylor._bops import bops
+from keras_taylor._export import Export, export_tflite, read_note
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._gate import TaylorGate, wrap
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._lite import LiteModel
+from keras_taylor._lite import Latency, LiteModel, compare_latency
+from keras_taylor._measure import Measurement, measure
 from keras_taylor._oracle import Oracle, oracle
 from keras_taylor._plan import Constraints, PruningPlan, Target, plan
 from keras_taylor._prune import PruningResult, prune
-from keras_taylor._quantize.config import Float16
+from keras_taylor._quantize.config import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
+from keras_taylor._quantize.quantize import Quantized, quantize
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule
 from keras_taylor._scores import Scores
 from keras_taylor._scoring import score, score_all
+from keras_taylor._sweep.rows import SweepGroup, SweepRow
+from keras_taylor._sweep.sweep import sweep
+from keras_taylor._sweep.table import SweepTable
 from keras_taylor._verify import Verification, verify
 from keras_taylor.criteria import Criterion, register_criterion
-from keras_taylor.rules import LayerRule, PassThrough, register_rule
+from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
 
 __version__ = "0.1.0"
 
@@ -26,34 +32,53 @@ __all__ = [
     "ChannelGraph",
     "Constraints",
     "Criterion",
+    "DynamicRange",
     "Export",
     "Float16",
+    "Float32",
+    "Int8PTQ",
+    "Int8QAT",
+    "Int16x8PTQ",
+    "Latency",
     "LayerRule",
+    "Legacy",
     "LiteModel",
+    "Measurement",
     "Oracle",
     "PassThrough",
     "PruningPlan",
     "PruningResult",
+    "Quantized",
+    "Quantizer",
     "Repair",
     "Report",
     "Schedule",
     "Scores",
+    "SweepGroup",
+    "SweepRow",
+    "SweepTable",
     "Target",
     "TaylorGate",
     "Verification",
+    "bops",
+    "compare_latency",
     "criteria",
     "errors",
     "export_tflite",
     "fit_with_pruning",
+    "measure",
     "oracle",
     "plan",
     "prune",
+    "quantize",
+    "read_note",
     "rebuild",
     "register_criterion",
     "register_rule",
     "repair",
     "score",
     "score_all",
+    "sweep",
     "testing",
     "trace",
     "verify",

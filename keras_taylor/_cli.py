@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import typer
 
-from keras_taylor import _demo
+from keras_taylor import _datasets, _demo
 from keras_taylor._graph import trace
+from keras_taylor._quantize.config import Int8QAT, Quantizer, quantizer_for
+from keras_taylor._scoring import DEFAULT_CRITERION
+from keras_taylor._sweep.sweep import sweep
+from keras_taylor.errors import BadInput
 
 app = typer.Typer(help="Structured pruning for Keras 3.", no_args_is_help=True, add_completion=False)
 
@@ -34,6 +39,90 @@ def show_trace(model: Annotated[Path, typer.Argument(help="A .keras file.")]) ->
     """Print the channels of a model: layer groups, MACs, parameters, what is tied to what, what is locked and why."""
     with _clear_errors():
         typer.echo(str(trace(keras.models.load_model(model, compile=False))))
+
+
+@app.command("sweep")
+def run_sweep(
+    model: Annotated[Path, typer.Option(help="A .keras file: a classifier with one input.")],
+    data: Annotated[str, typer.Option(help="digits, npz:PATH (x_train, ...), folder:PATH or tfds:NAME.")],
+    output: Annotated[Path, typer.Option(help="Folder of this sweep; the same command goes on there.")],
+    targets: Annotated[str, typer.Option(help="Shares of the MACs to keep; 1 is unpruned.")] = "1,0.7,0.5,0.3",
+    quantizers: Annotated[
+        str, typer.Option(help="float32, float16, dynamic, int8_ptq, int16x8_ptq, int8_qat.")
+    ] = "float32,float16,dynamic,int8_ptq,int8_qat",
+    orders: Annotated[str, typer.Option(help="prune_quantize, quantize_while_pruning.")] = "prune_quantize",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of repetitions.")] = 1,
+    epochs: Annotated[int, typer.Option(min=0, help="Fine-tuning epochs for each target; 0 prunes in one shot.")] = 10,
+    qat_epochs: Annotated[int, typer.Option(min=0, help="Epochs of quantization-aware training.")] = 3,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Fine-tune with Adam at this rate instead of the model's own optimizer.")
+    ] = None,
+    scaling: Annotated[str, typer.Option(help="What the model wants images of 0 to 255 as: none, 0-1, tf, torch.")] = "none",
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per training step.")] = 32,
+    criterion: Annotated[str, typer.Option(help="How channels are scored.")] = DEFAULT_CRITERION,
+    repair: Annotated[str, typer.Option(help="A method of kt.repair, or none.")] = "auto",
+    verbose: Annotated[int, typer.Option(min=0, max=2, help="0 is silent but for the table, 2 shows training.")] = 1,
+) -> None:
+    """Prune to every target, quantize in every precision, measure every file: a table, a figure and an answer in words."""
+    with _clear_errors(), _interruptible(output):
+        loaded = keras.models.load_model(model)
+        _compile(loaded, learning_rate)
+        images = _datasets.load(data, loaded, scaling=scaling, batch_size=batch_size)
+        table = sweep(
+            loaded,
+            images.train,
+            validation_data=images.test,
+            run_dir=output,
+            targets=[_number(part) for part in targets.split(",")],
+            quantizers=[_quantizer(name, qat_epochs, batch_size) for name in quantizers.split(",")],
+            orders=orders.split(","),
+            seeds=range(seeds),
+            epochs=epochs,
+            criterion=criterion,
+            repair=None if repair == "none" else repair,
+            batch_size=batch_size,
+            verbose=verbose,
+        )
+        table.save(output / "table.json")
+        table.to_csv(output / "table.csv")
+        table.figure(output / "figure.svg")
+    typer.echo(str(table))
+    typer.echo(table.answer())
+    typer.echo(f"files: {output}")
+
+
+def _compile(model: Any, learning_rate: float | None) -> None:
+    """Compile a model that is not compiled, or that is to be trained in another way."""
+    if model.compiled and learning_rate is None:
+        return
+    # The activation of the last layer decides; without one, or with a linear one, the outputs are logits.
+    last = getattr(model.layers[-1], "activation", None)
+    softmax = isinstance(model.layers[-1], keras.layers.Softmax) or getattr(last, "__name__", "") == "softmax"
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax)
+    optimizer = keras.optimizers.Adam(learning_rate or 1e-3)
+    model.compile(optimizer, model.loss if model.compiled else loss, metrics=["accuracy"])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"targets must be numbers with commas between. Received: {text!r}. Write 1,0.7,0.5.") from None
+
+
+def _quantizer(name: str, epochs: int, batch_size: int) -> Quantizer:
+    quantizer = quantizer_for(name.strip())
+    return replace(quantizer, epochs=epochs, batch_size=batch_size) if isinstance(quantizer, Int8QAT) else quantizer
+
+
+@contextmanager
+def _interruptible(output: Path) -> Iterator[None]:
+    """Control-C ends the command with the exit code that shells expect, and a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.secho(f"Interrupted. The same command goes on in {output}.", fg="yellow", err=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager

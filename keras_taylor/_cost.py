@@ -7,6 +7,7 @@ saves is a matrix product (`Cost.slope`): ranking 100,000 channels takes seconds
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -109,6 +110,21 @@ class Cost:
             counted.update(id(variable) for variable in getattr(operation, "weights", ()))
         return macs, params
 
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """What can be counted: `"macs"`, `"params"`, `"channels"`, and what `extended` added."""
+        return tuple(self._terms)
+
+    def extended(self, budget: str, terms: Terms) -> Cost:
+        """The same cost model with one more thing to count."""
+        more = copy.copy(self)
+        more._terms = {**self._terms, budget: terms}
+        return more
+
+    def axis(self, ids: Ids) -> int:
+        """The axis that counts these labels; 0, the constant, where none of them can go."""
+        return self._axes.get(ids.tobytes(), 0)
+
     def counts(self, keep: NDArray[np.bool_]) -> Counts:
         """Kept positions per axis for a boolean per channel."""
         counts = self.incidence.T @ keep.astype(float)
@@ -116,7 +132,7 @@ class Cost:
         return np.asarray(counts)
 
     def total(self, budget: str, counts: Counts) -> int:
-        """`"macs"`, `"params"` or `"channels"` for `counts` kept positions per axis."""
+        """One of `budgets` for `counts` kept positions per axis."""
         return round(self._terms[budget].total(counts))
 
     def macs(self, counts: Counts) -> int:
@@ -142,6 +158,11 @@ class Cost:
             row = slice(matrix.indptr[channel], matrix.indptr[channel + 1])
             taken[matrix.indices[row]] += matrix.data[row]
         return taken
+
+    def kernels(self) -> list[tuple[str, float]]:
+        """Layer and MACs of every kernel, unpruned, in the order of the calls."""
+        terms = self._terms["macs"]
+        return list(zip(terms.layers, terms.each(self.full).tolist(), strict=True))
 
     def by_layer(self) -> tuple[dict[str, float], dict[str, float]]:
         """MACs and parameters of every layer, unpruned."""

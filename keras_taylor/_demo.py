@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,32 +14,16 @@ import keras
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from sklearn.datasets import load_digits
 
+from keras_taylor._datasets import digits
 from keras_taylor._export import export_tflite
 from keras_taylor._fit import fit_with_pruning
 from keras_taylor._graph import trace
-from keras_taylor._lite import LiteModel
+from keras_taylor._lite import LiteModel, compare_latency
 from keras_taylor._plan import Target
+from keras_taylor._quiet import quiet
 from keras_taylor._rebuild import rebuild
 from keras_taylor._verify import verify
-
-
-def digits(upscale: int = 2, test: int = 360, seed: int = 0) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """scikit-learn's 1,797 handwritten digits as `(x_train, y_train), (x_test, y_test)`.
-
-    Args:
-        upscale: the 8 x 8 images are repeated this many times along both axes.
-        test: number of test images, drawn at random.
-        seed: for the draw.
-
-    Returns:
-        Images of shape `(n, 8 * upscale, 8 * upscale, 1)` in [0, 1], float32, and labels of shape `(n,)`.
-    """
-    x, y = load_digits(return_X_y=True)
-    x = (x.reshape(-1, 8, 8, 1) / 16).repeat(upscale, 1).repeat(upscale, 2).astype("float32")
-    order = np.random.default_rng(seed).permutation(len(x))
-    return (x[order[test:]], y[order[test:]]), (x[order[:test]], y[order[:test]])
 
 
 def digits_cnn(size: int = 16) -> Any:
@@ -63,20 +43,6 @@ def digits_cnn(size: int = 16) -> Any:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what the converter writes to the standard error stream; it writes around `sys.stderr`."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as null:
-            os.dup2(null.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 @dataclass(frozen=True)
@@ -123,14 +89,13 @@ def run(folder: Path | None = None, epochs: int = 10, target: float = 0.5, seed:
     check = verify(model, result.plan, rebuild(model, result.plan))
     print(f"rebuilt against masked original: {check}")
     result.model.save(folder / "pruned.keras")
-    with _quiet():
+    with quiet():
         files = [export_tflite(m, folder / f"{name}.tflite") for m, name in ((model, "dense"), (result.model, "pruned"))]
     lite = [LiteModel(file.path) for file in files]
     correct = [np.mean(one([test[0]])[0].argmax(-1) == test[1]) for one in lite]
-    rounds = [[one.latency_ms([test[0][:1]]) for one in lite] for _ in range(5)]  # in turn: the machine may be busy
-    times = np.median(rounds, axis=0)
+    times = [latency.median_ms for latency in compare_latency([file.path for file in files], rounds=20, runs=10)]
     rows = [
-        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.bytes, float(ms))
+        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.bytes, ms)
         for name, accuracy, m, file, ms in zip(("dense", "pruned"), correct, (model, result.model), files, times, strict=True)
     ]
     console.print(_table(rows, seed))

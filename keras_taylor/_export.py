@@ -1,24 +1,25 @@
-"""Export to TFLite, and check that the file computes what the model computes."""
+"""Export to TFLite: a checked file, with a note inside about what it was made of."""
 
 from __future__ import annotations
 
-import re
+import hashlib
+import json
+import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
 
 from keras_taylor._files import check_writable, write_atomically
-from keras_taylor._flatten import flatten, functional
-from keras_taylor._lite import LiteModel
-from keras_taylor._quantize.config import Float16, Quantizer
-from keras_taylor._verify import example_inputs, relative_error, run
-from keras_taylor.errors import BadInput, ExportMismatch
+from keras_taylor._plan import PruningPlan
+from keras_taylor._quantize.config import Quantizer
+from keras_taylor._quantize.quantize import Quantized, quantize
+from keras_taylor.errors import BadInput
 
-_TOLERANCE = {type(None): 1e-3, Float16: 3e-2}
+_NOTE = "keras_taylor"
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,32 @@ class Export:
     max_relative_error: float
 
 
-def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = None, *, seed: int = 0) -> Export:
+def export_tflite(
+    model: Any,
+    path: str | Path,
+    quantizer: str | Quantizer | None = None,
+    *,
+    plan: PruningPlan | None = None,
+    seed: int = 0,
+) -> Export:
     """Write a model as a `.tflite` file, run the file with LiteRT, and compare it with the model.
 
     The file appears at `path` only after the check has passed. It takes one example at a time, or any batch
-    size after `interpreter.resize_tensor_input`.
+    size after `interpreter.resize_tensor_input`. `kt.read_note` reads what the file says about itself.
 
     Args:
-        model: a built Functional or Sequential model.
+        model: a built Functional or Sequential model, or what `kt.quantize` made of one.
         path: the file to write; its folder must exist.
-        quantizer: None for float32, or `kt.Float16()`.
+        quantizer: see `kt.quantize`; None for float32.
+        plan: what was pruned; its hash is noted in the file.
         seed: for the random inputs of the check.
 
     Returns:
         Path, size in bytes, and the error that was measured.
 
     Raises:
-        BadInput: an unwritable path, an unknown quantizer, or an input with an unknown length (other than the batch).
+        BadInput: an unwritable path, an unknown quantizer, or what `kt.quantize` refuses; before any work is done.
+        ConversionError: the converter refuses an operation.
         ExportMismatch: the file computes something else than the model; nothing is written.
 
     Example:
@@ -62,57 +72,50 @@ def export_tflite(model: Any, path: str | Path, quantizer: Quantizer | None = No
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> kt.export_tflite(model, folder / "model.tflite", quantizer=kt.Float16()).path.name
         'model.tflite'
+        >>> kt.read_note(folder / "model.tflite")["quantizer"]
+        'float16'
     """
     path = check_writable(path)
-    if type(quantizer) not in _TOLERANCE:
-        raise BadInput(f"quantizer must be None or kt.Float16(). Received: {quantizer!r}.")
-    program = flatten(model)
-    for tensor in program.inputs:
-        if None in tensor.shape[1:]:
-            raise BadInput(
-                f"Inputs of an exported model must have known lengths. Received: shape {tensor.shape}. Rebuild the model on "
-                "keras.Input with a full shape."
-            )
-    coarse = {layer.compute_dtype for layer in model._flatten_layers()} & {"float16", "bfloat16"}
-    if coarse:
-        raise BadInput(
-            f"An exported model must compute in float32. Received: {model.name!r}, which computes in {coarse.pop()}. Build "
-            "it again without the mixed precision policy and call set_weights(model.get_weights())."
-        )
-    content = _convert(model, quantizer)
-    inputs = example_inputs(program, seed, batch=1)
-    error = relative_error(
-        run(model, inputs), LiteModel(content, [_argument(x.name) for x in functional(model).inputs])(inputs)
-    )
-    if not error <= _TOLERANCE[type(quantizer)]:
-        raise ExportMismatch(
-            f"The exported file must compute what {model.name!r} computes. Received: a relative error of {error:.1e} on random "
-            f"inputs (tolerance {_TOLERANCE[type(quantizer)]:.0e}). "
-            "Check the model for operations that LiteRT lacks, or for NaN."
-        )
+    made = model if isinstance(model, Quantized) else quantize(model, quantizer, seed=seed)
+    if made is model and quantizer is not None:
+        raise BadInput(f"quantizer must be left out for a model that is quantized already. Received: {quantizer!r}.")
+    content = _with_note(made, plan)
     write_atomically(path, lambda part: Path(part).write_bytes(content))
-    return Export(path, len(content), error)
+    return Export(path, len(content), made.max_relative_error)
 
 
-def _convert(model: Any, quantizer: Quantizer | None) -> bytes:
-    source = functional(model)
-    specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype, name=_argument(x.name)) for x in source.inputs]
+def read_note(path: str | Path) -> dict[str, Any]:
+    """What `export_tflite` noted in a file: model, quantizer, versions, and the hash of the plan, if one was given.
 
-    @tf.function(input_signature=specs, autograph=False)
-    def serve(*inputs: Any) -> Any:
-        return tuple(
-            keras.tree.flatten(model(keras.tree.pack_sequence_as(source._inputs_struct, list(inputs)), training=False))
-        )
+    Raises:
+        BadInput: the file holds no such note.
 
-    # Frozen here: the converter alone reads the variables of Keras 3 layers as uninitialised.
-    frozen = convert_variables_to_constants_v2(serve.get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
-    if isinstance(quantizer, Float16):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
+    Example:
+        >>> import keras, tempfile, pathlib, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="tiny")
+        >>> kt.read_note(kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path)["model"]
+        'tiny'
+    """
+    content = Path(path).read_bytes()
+    file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    for entry in file.metadata or []:
+        if entry.name == _NOTE.encode():
+            return dict(json.loads(bytes(file.buffers[entry.buffer].data)))
+    raise BadInput(f"The file must be one that kt.export_tflite wrote. Received: {str(path)!r}, which has no note of it.")
 
 
-def _argument(name: str) -> str:
-    """An input's name as TensorFlow takes it for an argument."""
-    return re.sub(r"\W", "_", name)
+def _with_note(made: Quantized, plan: PruningPlan | None) -> bytes:
+    note = {
+        "model": made.model.name,
+        "quantizer": made.quantizer.name,
+        "plan": None if plan is None else hashlib.sha256(plan.to_json().encode()).hexdigest(),
+        "versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}
+        | {"python": platform.python_version()},
+    }
+    file = flatbuffer_utils.convert_bytearray_to_object(bytearray(made.content))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = list(json.dumps(note).encode())
+    entry.name, entry.buffer = _NOTE, len(file.buffers)
+    file.buffers.append(buffer)
+    file.metadata = [*(file.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(file))

@@ -38,12 +38,14 @@ from keras_taylor._prune import (
     require_target,
     settings,
     stage,
+    timed,
 )
 from keras_taylor._rebuild import flat_names, rebuild
 from keras_taylor._repair.repair import Repair
 from keras_taylor._report import Report
-from keras_taylor._schedule import Schedule
+from keras_taylor._schedule import Schedule, schedule_for
 from keras_taylor._scoring import DEFAULT_CRITERION
+from keras_taylor._stopwatch import TRIES, Stopwatch
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput
 
@@ -137,16 +139,9 @@ def fit_with_pruning(
     check_validation(validation_data)
     if not isinstance(epochs, int) or epochs < 0:
         raise BadInput(f"epochs must be a whole number of at least 0. Received: {epochs!r}.")
-    if schedule is not None and not isinstance(schedule, Schedule):
-        raise BadInput(f"schedule must be a kt.Schedule. Received: {schedule!r}. Write kt.Schedule.linear(steps=3).")
     if isinstance(data, tf.data.Dataset) and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
         raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
-    steps = schedule or Schedule(steps=max(min(5, epochs // 2), 1))
-    if (steps.steps - 1) * steps.epochs_per_step > epochs:
-        raise BadInput(
-            f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs "
-            f"{(steps.steps - 1) * steps.epochs_per_step}."
-        )
+    steps = schedule_for(schedule, epochs)
     own = [name for name in _TRAINING if getattr(type(model), name) is not getattr(keras.Model, name)]
     if own:
         raise BadInput(
@@ -180,18 +175,21 @@ def fit_with_pruning(
         "shuffle": shuffle,
         "verbose": verbose,
     }
-    run = _Run(model, graph, _compiled_copy(model, loss, optimizer, metrics), train, epochs, callbacks, fitting, folder)
+    copy = _compiled_copy(model, loss, optimizer, metrics)
+    stopwatch = Stopwatch(model, graph, goal, flat_names(graph), removal.verbose) if goal.timed else None
+    run = Run(model, graph, copy, train, epochs, callbacks, fitting, folder, stopwatch)
     run.report.settings.update(settings(removal, goal), schedule=str(steps), epochs=epochs)
     run.note("before")
+    full = stopwatch.totals if stopwatch else totals(graph)
     for step in range(1, steps.steps + 1):
-        budget = Target(**steps.budgets(step, totals(graph), goal.absolute(totals(graph))))
-        run.remove(step, steps.steps, removal, budget, rules)
+        budgets = steps.budgets(step, full, goal.absolute(full))
+        run.remove(step, steps.steps, removal, budgets, rules)
         run.train(epochs if step == steps.steps else run.epoch + steps.epochs_per_step)
         run.note("final" if step == steps.steps else f"trained {step}")
     return PruningResult(run.current, run.plan, run.report, run.history, run.repaired)
 
 
-class _Run:
+class Run:
     """The state of one run: the current model, what is left of the original's channels, history and report."""
 
     def __init__(
@@ -204,6 +202,7 @@ class _Run:
         callbacks: Sequence[Any] | None,
         fitting: dict[str, Any],
         folder: Path | None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self.graph = graph
         self.names = flat_names(graph)
@@ -215,6 +214,7 @@ class _Run:
         self.callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
         self.fitting = fitting
         self.folder = folder
+        self.stopwatch = stopwatch
         self.report = Report()
         self.repaired: Repair | None = None
         self.history = keras.callbacks.History()
@@ -235,6 +235,8 @@ class _Run:
             self.fitting["validation_batch_size"] or self.fitting["batch_size"],
             self.fitting["validation_steps"],
         )
+        found |= timed(self.stopwatch.pruned if self.stopwatch else None)
+        self.report.settings.update(self.stopwatch.settings() if self.stopwatch else {})
         self.report.stages.append(stage(name, self.epoch, trace(self.current), found))
         if self.folder is not None:
             write_atomically(self.folder / "model.keras", self.current.save)
@@ -243,9 +245,11 @@ class _Run:
             text = json.dumps({"epoch": self.history.epoch, **self.history.history}, indent=1)
             write_atomically(self.folder / "history.json", lambda part: Path(part).write_text(text, encoding="utf-8"))
 
-    def remove(self, step: int, steps: int, removal: Removal, budget: Target, rules: Constraints) -> None:
-        """One removal, in terms of the original's channels."""
-        decided, small, self.repaired = removal.step(self.current, self.data, budget, self._translated(rules))
+    def remove(self, step: int, steps: int, removal: Removal, budgets: Mapping[str, float], rules: Constraints) -> None:
+        """One removal, in terms of the original's channels. A latency has to be met in the last one only."""
+        decided, small, self.repaired = removal.step(
+            self.current, self.data, budgets, self._translated(rules), self.stopwatch, TRIES if step == steps else 1
+        )
         self._forget(trace(self.current), decided)
         self.current = small
         self.note(f"pruned {step}")

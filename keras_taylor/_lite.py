@@ -1,10 +1,11 @@
-"""A `.tflite` file as a function, run by LiteRT."""
+"""A `.tflite` file as a function, run by LiteRT, and how long it takes."""
 
 from __future__ import annotations
 
-import statistics
+import platform
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,45 @@ from ai_edge_litert.interpreter import Interpreter
 from keras_taylor.errors import BadInput
 
 
+@dataclass(frozen=True)
+class Latency:
+    """How long one call of a file takes, in milliseconds.
+
+    Attributes:
+        fastest_ms: the fastest run: what else the machine does can only add to it.
+        median_ms: the middle one of all runs.
+        q1_ms: a quarter of the runs was faster,
+        q3_ms: and a quarter was slower than this.
+        runs: calls that were timed.
+        warm_up: calls before them.
+        threads: of the interpreter.
+        device: the processor.
+    """
+
+    fastest_ms: float
+    median_ms: float
+    q1_ms: float
+    q3_ms: float
+    runs: int
+    warm_up: int
+    threads: int
+    device: str
+
+    @classmethod
+    def of(cls, seconds: Sequence[float], warm_up: int, threads: int) -> Latency:
+        """The quartiles of timed runs."""
+        fastest, q1, median, q3 = (float(q) for q in np.percentile(seconds, (0, 25, 50, 75)) * 1000)
+        return cls(fastest, median, q1, q3, len(seconds), warm_up, threads, device_name())
+
+    def __str__(self) -> str:
+        return (
+            f"{self.median_ms:.4g} ms (quartiles {self.q1_ms:.4g} to {self.q3_ms:.4g}, fastest {self.fastest_ms:.4g}; "
+            f"{self.runs} runs after {self.warm_up}, {self.threads} thread{'s' * (self.threads > 1)}, {self.device})"
+        )
+
+
 class LiteModel:
-    """A `.tflite` file in LiteRT, called like a function.
+    """A `.tflite` file in LiteRT, called like a function. It takes and returns floats, whatever the file stores.
 
     Args:
         model: the bytes of the file, or its path.
@@ -23,7 +61,7 @@ class LiteModel:
         threads: of the interpreter.
 
     Raises:
-        BadInput: several inputs and no order, or names that the file does not have.
+        BadInput: no such file, or names that it does not have; when called, several inputs and no order.
 
     Example:
         >>> import keras, numpy as np, tempfile, pathlib, keras_taylor as kt
@@ -34,37 +72,186 @@ class LiteModel:
     """
 
     def __init__(self, model: bytes | str | Path, inputs: Sequence[str] | None = None, threads: int = 1) -> None:
-        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-        self._interpreter = Interpreter(num_threads=threads, **source)
-        self._interpreter.allocate_tensors()
+        self._content = file_bytes(model)
+        self.threads = threads
+        self._load()
         runner = self._interpreter.get_signature_runner()
-        self._inputs, outputs = runner.get_input_details(), runner.get_output_details()
-        self._outputs = [outputs[name]["index"] for name in sorted(outputs, key=lambda name: int(name.rsplit("_", 1)[-1]))]
-        self._order = list(inputs) if inputs is not None else list(self._inputs)
-        if set(self._order) != set(self._inputs) or (inputs is None and len(self._inputs) > 1):
-            raise BadInput(f"inputs must name the file's inputs in order. Received: {inputs!r}; it has {list(self._inputs)}.")
+        given, outputs = runner.get_input_details(), runner.get_output_details()
+        self._outputs = [outputs[name] for name in sorted(outputs, key=_number)]
+        self._names = list(given)
+        self._order = list(inputs) if inputs is not None else list(given)
+        self._known = inputs is not None or len(given) == 1
+        if set(self._order) != set(given):
+            raise self._unordered()
+        self._given = [given[name] for name in self._order]
+        batch = int(self._given[0]["shape_signature"][0])
+        self._batch = None if batch == -1 else batch
+
+    def _load(self) -> None:
+        self._interpreter = Interpreter(model_content=self._content, num_threads=self.threads)
+        self._interpreter.allocate_tensors()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """The outputs, in the Keras model's order, for arrays of any batch size."""
-        self._feed(inputs if isinstance(inputs, (list, tuple)) else [inputs])
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+        """The outputs, in the Keras model's order, for arrays of any batch size.
 
-    def latency_ms(self, inputs: Sequence[Any], runs: int = 50, warm_up: int = 5) -> float:
-        """Median time of one invocation in milliseconds, after warm-up."""
-        self._feed(inputs)
-        times = []
-        for i in range(warm_up + runs):
+        A file whose batch size is fixed is run as often as that takes; one that gets no memory for a batch, example by example.
+        """
+        if not self._known:
+            raise self._unordered()
+        arrays = [np.asarray(x) for x in (inputs if isinstance(inputs, (list, tuple)) else [inputs])]
+        if len({len(x) for x in arrays}) > 1:
+            raise BadInput(f"Inputs must have one batch size. Received: {[x.shape for x in arrays]}.")
+        if self._batch is None:
+            try:
+                return self._run(arrays)
+            except RuntimeError:
+                if len(arrays[0]) == 1:
+                    raise
+            self._batch = 1
+            self._load()
+        total = len(arrays[0])
+        parts = []
+        for start in range(0, total, self._batch):
+            rows = np.arange(start, start + self._batch)
+            found = self._run([x[rows.clip(max=total - 1)] for x in arrays])  # the last part is filled up
+            parts.append([x[: total - start] for x in found])
+        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+    def _unordered(self) -> BadInput:
+        given = self._order if self._known else None
+        return BadInput(f"inputs must name the file's inputs in order. Received: {given!r}; it has {self._names}.")
+
+    def latency(self, inputs: Sequence[Any] | None = None, *, runs: int = 50, warm_up: int = 10) -> Latency:
+        """How long one call takes; the copying of inputs and outputs is not part of it.
+
+        Args:
+            inputs: arrays as in a call; by default one random example.
+            runs: calls to time.
+            warm_up: calls before them.
+        """
+        check_runs(runs=runs, warm_up=warm_up)
+        self.prepare(inputs)
+        for _ in range(warm_up):
+            self._interpreter.invoke()
+        return Latency.of(self.timed(runs), warm_up, self.threads)
+
+    def prepare(self, inputs: Sequence[Any] | None = None) -> None:
+        """Set the inputs (one random example by default), so that `timed` has only to run."""
+        self._feed(self._example() if inputs is None else [np.asarray(x) for x in inputs])
+
+    def timed(self, runs: int) -> list[float]:
+        """Seconds of each of that many calls on the inputs that are set."""
+        seconds = []
+        for _ in range(runs):
             start = time.perf_counter()
             self._interpreter.invoke()
-            if i >= warm_up:
-                times.append(time.perf_counter() - start)
-        return 1000.0 * statistics.median(times)
+            seconds.append(time.perf_counter() - start)
+        return seconds
 
-    def _feed(self, inputs: Sequence[Any]) -> None:
-        arrays = [(self._inputs[name], np.asarray(x)) for name, x in zip(self._order, inputs, strict=True)]
-        for details, array in arrays:
+    def _example(self) -> list[Any]:
+        """Noise where the file takes numbers, and zeros where it takes indices."""
+        rng = np.random.default_rng(0)
+        shapes = [[max(int(d), 1) for d in details["shape_signature"]] for details in self._given]
+        numbers = [details["quantization"][0] or details["dtype"] == np.float32 for details in self._given]
+        return [rng.normal(size=s) if n else np.zeros(s) for s, n in zip(shapes, numbers, strict=True)]
+
+    def _run(self, arrays: Sequence[Any]) -> list[Any]:
+        self._feed(arrays)
+        self._interpreter.invoke()
+        return [_from_file(self._interpreter.get_tensor(details["index"]), details) for details in self._outputs]
+
+    def _feed(self, arrays: Sequence[Any]) -> None:
+        for details, array in zip(self._given, arrays, strict=True):
             self._interpreter.resize_tensor_input(details["index"], array.shape)
         self._interpreter.allocate_tensors()
-        for details, array in arrays:
-            self._interpreter.set_tensor(details["index"], array.astype(details["dtype"]))
+        for details, array in zip(self._given, arrays, strict=True):
+            self._interpreter.set_tensor(details["index"], _to_file(array, details))
+
+
+def compare_latency(
+    files: Sequence[bytes | str | Path], *, threads: int = 1, rounds: int = 10, runs: int = 5, warm_up: int = 5
+) -> list[Latency]:
+    """Time several files in turn, in one run: what else the machine does slows all of them alike.
+
+    Args:
+        files: paths or contents of `.tflite` files.
+        threads: of each interpreter.
+        rounds: how often each file has its turn.
+        runs: calls in one turn. One more goes before them, untimed: it brings the file back into the caches.
+        warm_up: calls of each file before the first round.
+
+    Returns:
+        One `Latency` per file, over all rounds.
+
+    Raises:
+        BadInput: no such file, or a number that is out of range.
+
+    Example:
+        >>> import keras, tempfile, pathlib, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> path = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path
+        >>> [latency.runs for latency in kt.compare_latency([path, path])]
+        [50, 50]
+    """
+    check_runs(rounds=rounds, runs=runs, warm_up=warm_up)
+    lite = [LiteModel(file, threads=threads) for file in files]
+    for one in lite:
+        one.prepare()
+        one.timed(warm_up)
+    seconds: list[list[float]] = [[] for _ in lite]
+    for _ in range(rounds):
+        for one, found in zip(lite, seconds, strict=True):
+            one.timed(1)
+            found += one.timed(runs)
+    return [Latency.of(found, warm_up, threads) for found in seconds]
+
+
+def file_bytes(file: bytes | str | Path) -> bytes:
+    """The content of a `.tflite` file, given itself or its path.
+
+    Raises:
+        BadInput: there is no such file, or it is no `.tflite` file.
+    """
+    if not isinstance(file, bytes):
+        try:
+            file = Path(file).read_bytes()
+        except (OSError, TypeError) as error:
+            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {file!r} ({error}).") from None
+    if file[4:8] != b"TFL3":
+        raise BadInput(f"file must be a .tflite file. Received: {len(file):,} bytes that do not begin like one.")
+    return file
+
+
+def check_runs(**counts: int) -> None:
+    """Raise `BadInput` unless the counts are whole numbers of at least 1 (`warm_up` may be 0)."""
+    for name, count in counts.items():
+        least = 0 if name == "warm_up" else 1
+        if not isinstance(count, int) or isinstance(count, bool) or count < least:
+            raise BadInput(f"{name} must be a whole number of at least {least}. Received: {count!r}.")
+
+
+def device_name() -> str:
+    """What this machine calls its processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _number(name: str) -> int:
+    """The position in a name like `output_2`."""
+    tail = name.rsplit("_", 1)[-1]
+    return int(tail) if tail.isdecimal() else -1
+
+
+def _to_file(array: Any, details: dict[str, Any]) -> Any:
+    scale, zero_point = details["quantization"]
+    if not scale:
+        return array.astype(details["dtype"])
+    bounds = np.iinfo(details["dtype"])
+    return np.clip(np.round(array / scale) + zero_point, bounds.min, bounds.max).astype(details["dtype"])
+
+
+def _from_file(array: Any, details: dict[str, Any]) -> Any:
+    scale, zero_point = details["quantization"]
+    return np.float32(scale) * (array.astype(np.float32) - zero_point) if scale else array

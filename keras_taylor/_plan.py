@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._cost import Cost
 from keras_taylor._files import write_atomically
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._ranking import Ranking
@@ -20,9 +21,11 @@ from keras_taylor.errors import BadInput, InfeasibleTarget, PlanMismatch, unknow
 
 _FORMAT = 1
 _BUDGETS = ("macs", "params", "channels")
+LATENCY = "latency_ns"
+"""The budget behind `Target(latency=)` and `Target(latency_ms=)`: predicted nanoseconds."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Target:
     """A hard budget: the plan never lands above it.
 
@@ -31,6 +34,10 @@ class Target:
             is absolute (1 MAC is 1). The two others are read in the same way.
         params: parameters, trainable or not.
         channels: feature maps: the filters and units of all producers.
+        latency: time of one example in LiteRT on this machine, as a fraction in (0, 1] of the unpruned file's.
+        latency_ms: the same in milliseconds.
+        quantizer: the precision of the file whose latency counts, as `kt.quantize` takes it; None is float32.
+        threads: of the interpreter that is timed.
 
     Raises:
         BadInput: no budget at all, or a number that is neither a fraction nor a count.
@@ -38,28 +45,66 @@ class Target:
     Example:
         >>> import keras_taylor as kt
         >>> kt.Target(macs=0.5, params=1_000_000)
-        Target(macs=0.5, params=1000000, channels=None)
+        Target(macs=0.5, params=1000000)
+        >>> kt.Target(latency=0.5, quantizer=kt.Float16())
+        Target(latency=0.5, quantizer=Float16(), threads=1)
     """
 
     macs: float | int | None = None
     params: float | int | None = None
     channels: float | int | None = None
+    latency: float | None = None
+    latency_ms: float | None = None
+    quantizer: Any = None
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        given = {name: getattr(self, name) for name in _BUDGETS if getattr(self, name) is not None}
+        given = self._given((*_BUDGETS, "latency", "latency_ms"))
         if not given:
-            raise BadInput("Target must have a budget. Received: none of macs, params, channels. Try Target(macs=0.5).")
+            raise BadInput(
+                "Target must have a budget. Received: none of macs, params, channels, latency. Try Target(macs=0.5)."
+            )
         for name, value in given.items():
             real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not real or not 0 < float(value) < float("inf") or (value > 1 and value != int(value)):
+            positive = real and 0 < float(value) < float("inf")
+            if name in _BUDGETS and not (positive and (value <= 1 or value == int(value))):
                 raise BadInput(
                     f"Target({name}=) must be a fraction in (0, 1] or a whole number above 1. Received: {name}={value!r}."
                 )
+            if not positive or (name == "latency" and value > 1):
+                kind = "a fraction in (0, 1]; latency_ms= takes milliseconds" if name == "latency" else "a positive number"
+                raise BadInput(f"Target({name}=) must be {kind}. Received: {name}={value!r}.")
+        if len(self._given(("latency", "latency_ms"))) > 1:
+            raise BadInput(f"Target must have one of latency and latency_ms. Received: {self}. Leave one out.")
+        if self.quantizer is not None and not self.timed:
+            raise BadInput(
+                f"Target(quantizer=) must go with a latency. Received: {self}. Quantize the result with kt.quantize."
+            )
+        if not isinstance(self.threads, int) or isinstance(self.threads, bool) or self.threads < 1:
+            raise BadInput(f"Target(threads=) must be a whole number of at least 1. Received: {self.threads!r}.")
+
+    @property
+    def timed(self) -> bool:
+        """Whether a latency is among the budgets."""
+        return bool(self._given(("latency", "latency_ms")))
 
     def absolute(self, totals: Mapping[str, int]) -> dict[str, float]:
         """The budgets as numbers, given the unpruned totals."""
-        given = {name: getattr(self, name) for name in _BUDGETS if getattr(self, name) is not None}
-        return {name: value * totals[name] if value <= 1 else float(value) for name, value in given.items()}
+        budgets = {name: value * totals[name] if value <= 1 else float(value) for name, value in self._given(_BUDGETS).items()}
+        if self.latency is not None:
+            budgets[LATENCY] = self.latency * totals[LATENCY]
+        if self.latency_ms is not None:
+            budgets[LATENCY] = self.latency_ms * 1e6
+        return budgets
+
+    def _given(self, names: Sequence[str]) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={value!r}" for name, value in self._given((*_BUDGETS, "latency", "latency_ms")).items()]
+        if self.timed:
+            parts += [f"quantizer={self.quantizer!r}", f"threads={self.threads}"]
+        return f"Target({', '.join(parts)})"
 
 
 @dataclass(frozen=True)
@@ -69,7 +114,8 @@ class Constraints:
     Args:
         min_channels: every producer keeps at least this many (or all, if it has fewer).
         round_to: a producer that shrinks keeps a multiple of this; 8 suits XNNPACK and GPUs. Among tied producers of different
-            widths it holds for the widest.
+            widths it holds for the widest. None is 1; with a latency budget, `kt.prune` and `kt.fit_with_pruning` then choose
+            what keeps most under the budget, by measurement.
         keep: names of layers whose channels all stay, or a predicate on the name.
         bounds: for single layers `(at least, at most)`: ints count channels, floats are fractions of the layer's width.
 
@@ -83,13 +129,15 @@ class Constraints:
     """
 
     min_channels: int = 1
-    round_to: int = 1
+    round_to: int | None = None
     keep: Sequence[str] | Callable[[str], bool] = ()
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("min_channels", "round_to"):
             value = getattr(self, name)
+            if name == "round_to" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise BadInput(f"Constraints({name}=) must be a whole number of at least 1. Received: {value!r}.")
         if isinstance(self.keep, str):
@@ -117,7 +165,7 @@ class PruningPlan:
             layers with another data format), ascending. Nested layers have a path (`"backbone/conv1"`).
         model: name of the model it was made for.
         fingerprint: hash of that model's structure; empty for a plan that was written by hand.
-        before: MACs, parameters and channels of the model.
+        before: MACs, parameters and channels of the model, and the predicted latency where that is a budget.
         after: the same, with only `kept` left.
         widths: channels that the layers which make them had before; of those that shrink.
     """
@@ -182,7 +230,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
 
     Args:
         scores: from `kt.score`, or your own `kt.Scores(kt.trace(model), values)`.
-        target: the budget.
+        target: the budget. A latency is a matter of `kt.prune` and `kt.fit_with_pruning`, which time the file.
         constraints: what must be respected.
         rank: `"saving"` ranks by score per unit of budget that a removal saves, re-evaluated as the net shrinks (a knapsack);
             `"score"` is the plain order of the scores, as in the paper.
@@ -191,7 +239,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         An immutable plan; `print(plan)` before you apply it with `kt.rebuild`.
 
     Raises:
-        BadInput: an unknown `rank`.
+        BadInput: an unknown `rank`, or a target with a latency.
         InfeasibleTarget: the budget cannot be reached; says the smallest reachable value and the locks in the way.
         UnknownName: a layer name in `constraints` that the model does not have.
 
@@ -213,24 +261,42 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
             raise BadInput(f"{name} of plan must be a kt.{kind.__name__}. Received: {type(value).__name__}.")
     check_constraints(constraints)
     graph, rules = scores.graph, constraints or Constraints()
+    check_names(graph, rules)
+    if target.timed:
+        raise BadInput(
+            f"target of plan must be counted, not timed. Received: {target}. kt.prune and kt.fit_with_pruning time it."
+        )
+    return decide(scores, target.absolute(totals(graph)), rules, rank=rank, cost=graph.cost, asked=target)
+
+
+def check_names(graph: ChannelGraph, rules: Constraints) -> None:
+    """Raise `UnknownName` unless the layers that the constraints name are in the graph."""
     names = [name for _, name in graph.births]
-    kept = rules.kept_layers(names)
+    rules.kept_layers(names)
     for name in rules.bounds:
         if name not in names:
             raise unknown_name("A layer in Constraints(bounds=)", name, names)
+
+
+def decide(
+    scores: Scores, budgets: Mapping[str, float], rules: Constraints, *, rank: str, cost: Cost, asked: object
+) -> PruningPlan:
+    """`plan` for absolute budgets that `cost` can count; `asked` is what an error says was asked for."""
+    graph = scores.graph
     ranking = Ranking(
         graph,
         scores.values,
-        budgets=target.absolute(totals(graph)),
+        cost=cost,
+        budgets=budgets,
         by_saving=rank == "saving",
-        keep=kept,
-        round_to=rules.round_to,
+        keep=rules.kept_layers([name for _, name in graph.births]),
+        round_to=rules.round_to or 1,
         lower={name: _lower(rules, name, len(ids)) for ids, name in graph.births},
         upper={name: count_bound(rules.bounds[name][1], len(ids)) for ids, name in graph.births if name in rules.bounds},
     )
     if not ranking.run():
-        raise _infeasible(graph, target, rules, ranking)
-    return from_mask(graph, ranking.keep)
+        raise _infeasible(graph, budgets, rules, ranking, asked)
+    return from_mask(graph, ranking.keep, cost)
 
 
 def check_rank(rank: str) -> None:
@@ -245,13 +311,14 @@ def check_constraints(constraints: Constraints | None) -> None:
         raise BadInput(f"constraints must be kt.Constraints. Received: {constraints!r}. Write kt.Constraints(round_to=8).")
 
 
-def totals(graph: ChannelGraph, keep: Any = None) -> dict[str, int]:
-    """MACs, parameters and channels with the channels of the boolean mask `keep` (all, by default)."""
-    counts = graph.cost.full if keep is None else graph.cost.counts(keep)
-    return {budget: graph.cost.total(budget, counts) for budget in _BUDGETS}
+def totals(graph: ChannelGraph, keep: Any = None, cost: Cost | None = None) -> dict[str, int]:
+    """All that `cost` (the graph's own, by default) counts, with the channels of the boolean mask `keep` (all, by default)."""
+    cost = cost or graph.cost
+    counts = cost.full if keep is None else cost.counts(keep)
+    return {budget: cost.total(budget, counts) for budget in cost.budgets}
 
 
-def from_mask(graph: ChannelGraph, keep_channels: Any) -> PruningPlan:
+def from_mask(graph: ChannelGraph, keep_channels: Any, cost: Cost | None = None) -> PruningPlan:
     """The plan that keeps the channels of a boolean mask, shape `(graph.channels,)`."""
     keep = graph.keep_labels(keep_channels)
     kept = {}
@@ -259,7 +326,9 @@ def from_mask(graph: ChannelGraph, keep_channels: Any) -> PruningPlan:
         if len(step.outputs) == 1 and not keep[step.outputs[0].ids].all():
             kept[step.call.name] = tuple(step.outputs[0].kept(keep).tolist())
     widths = {name: len(ids) for ids, name in graph.births if name in kept}
-    return PruningPlan(kept, graph.name, graph.fingerprint, totals(graph), totals(graph, keep_channels), widths)
+    return PruningPlan(
+        kept, graph.name, graph.fingerprint, totals(graph, cost=cost), totals(graph, keep_channels, cost), widths
+    )
 
 
 def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:
@@ -314,18 +383,20 @@ def count_bound(bound: float, width: int) -> int:
     return min(max(int(count), 1), width)
 
 
-def _infeasible(graph: ChannelGraph, target: Target, rules: Constraints, ranking: Ranking) -> InfeasibleTarget:
-    full = totals(graph)
-    reached = totals(graph, ranking.keep)
+def _infeasible(
+    graph: ChannelGraph, budgets: Mapping[str, float], rules: Constraints, ranking: Ranking, asked: object
+) -> InfeasibleTarget:
+    full = totals(graph, cost=ranking.cost)
+    reached = totals(graph, ranking.keep, ranking.cost)
     missed = [
         f"{name}: asked {wanted:,.0f}, smallest reachable {reached[name]:,} ({reached[name] / full[name]:.3f} of all)"
-        for name, wanted in target.absolute(full).items()
+        for name, wanted in budgets.items()
         if reached[name] > wanted
     ]
     missed += [f"bounds of {name}: asked at most {most}, smallest reachable {now}" for name, most, now in ranking.over()]
     locks = [f"{group.name} ({group.reason})" for group in graph.groups if group.locked]
     return InfeasibleTarget(
-        f"Target must be reachable. Received: {target}, {rules}. {'; '.join(missed)}. Locks in the way: "
+        f"Target must be reachable. Received: {asked}, {rules}. {'; '.join(missed)}. Locks in the way: "
         f"{'; '.join(locks[:6])}{f' and {len(locks) - 6} more' if len(locks) > 6 else ''}. "
         "Ask for more, or loosen the constraints (min_channels, round_to, keep, bounds)."
     )

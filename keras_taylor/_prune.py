@@ -12,13 +12,26 @@ import numpy as np
 
 from keras_taylor._data import batches
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._plan import Constraints, PruningPlan, Target, check_constraints, check_rank, plan, totals
+from keras_taylor._lite import Latency
+from keras_taylor._plan import (
+    LATENCY,
+    Constraints,
+    PruningPlan,
+    Target,
+    check_constraints,
+    check_names,
+    check_rank,
+    decide,
+    totals,
+)
+from keras_taylor._quantize.config import quantizer_for
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.repair import Repair, check_method
 from keras_taylor._repair.repair import repair as repair_model
 from keras_taylor._report import Report, Stage
 from keras_taylor._scores import Scores
 from keras_taylor._scoring import DEFAULT_CRITERION, score
+from keras_taylor._stopwatch import TRIES, Stopwatch
 from keras_taylor._verify import verify
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput, KerasTaylorError
@@ -79,10 +92,23 @@ class Removal:
             verbose=self.verbose,
         )
 
-    def step(self, model: Any, data: Any, target: Target, constraints: Constraints) -> tuple[PruningPlan, Any, Repair | None]:
+    def step(
+        self,
+        model: Any,
+        data: Any,
+        budgets: Mapping[str, float],
+        constraints: Constraints,
+        stopwatch: Stopwatch | None = None,
+        tries: int = TRIES,
+    ) -> tuple[PruningPlan, Any, Repair | None]:
         """One removal; the rebuilt model is verified against the masked one, and then repaired if that is asked for."""
-        decided = plan(self.scores(model, data), target, constraints, rank=self.rank)
-        small = rebuild(model, decided)
+        scores = self.scores(model, data)
+        if stopwatch is None:
+            decided = decide(scores, budgets, constraints, rank=self.rank, cost=scores.graph.cost, asked=dict(budgets))
+            small = rebuild(model, decided)
+        else:
+            fitted = stopwatch.meet(model, scores, budgets, constraints, self.rank, tries)
+            decided, small = fitted.plan, fitted.model
         check = verify(model, decided, small, _sample(data), tolerance=_tolerance(model))
         if not check.ok:
             raise KerasTaylorError(
@@ -125,6 +151,10 @@ def prune(
 ) -> PruningResult:
     """Make a model smaller in one shot, without training: score, plan, rebuild, verify, and repair if asked.
 
+    With a latency in the target, the parts of the model are timed first (once per device: the times are kept in
+    `$KERAS_TAYLOR_CACHE`, or `keras_taylor` in the user's cache folder). Then pruned models are exported and timed beside the
+    unpruned one, until one is within the budget and within 5 % of it.
+
     Args:
         model: a built Functional or Sequential model; it is not changed.
         data: what `fit` takes. Without labels, channels are scored against the model's own predictions. None for criteria that
@@ -160,8 +190,8 @@ def prune(
     check_rank(rank)
     check_constraints(constraints)
     check_readable(data)
-    graph = trace(model)
-    check_feasible(graph, goal, constraints or Constraints())
+    graph, rules = trace(model), constraints or Constraints()
+    check_feasible(graph, goal, rules)
     check_validation(validation_data)
     check_repair(repair, data)
     removal = Removal(
@@ -175,12 +205,28 @@ def prune(
         seed=seed,
         verbose=verbose,
     )
-    decided, small, repaired = removal.step(model, data, goal, constraints or Constraints())
-    report = Report(settings(removal, goal))
+    stopwatch = Stopwatch(model, graph, goal, verbose=verbose) if goal.timed else None
+    budgets = goal.absolute(stopwatch.totals if stopwatch else totals(graph))
+    decided, small, repaired = removal.step(model, data, budgets, rules, stopwatch)
+    report = Report({**settings(removal, goal), **(stopwatch.settings() if stopwatch else {})})
     # A copy is evaluated: the model's own metrics keep their state.
     whole = model if validation_data is None or not model.compiled else rebuild(model, PruningPlan({}))
-    report.stages.append(stage("before", 0, graph, evaluate(whole, validation_data, batch_size)))
-    report.stages.append(stage("final", 0, trace(small), evaluate(small, validation_data, batch_size)))
+    report.stages.append(
+        stage(
+            "before",
+            0,
+            graph,
+            {**evaluate(whole, validation_data, batch_size), **timed(stopwatch.dense if stopwatch else None)},
+        )
+    )
+    report.stages.append(
+        stage(
+            "final",
+            0,
+            trace(small),
+            {**evaluate(small, validation_data, batch_size), **timed(stopwatch.pruned if stopwatch else None)},
+        )
+    )
     history = keras.callbacks.History()
     history.epoch = []
     return PruningResult(small, decided, report, history, repaired)
@@ -194,8 +240,18 @@ def require_target(target: Target | None) -> Target:
 
 
 def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
-    """Raise `InfeasibleTarget` or `UnknownName` before any data is read."""
-    plan(Scores(graph, np.zeros(graph.channels)), target, constraints)
+    """Raise `InfeasibleTarget` or `UnknownName` before any data is read and anything is timed."""
+    check_names(graph, constraints)
+    quantizer_for(target.quantizer)
+    others = target.absolute({**totals(graph), LATENCY: 0})
+    others.pop(LATENCY, None)
+    scores = Scores(graph, np.zeros(graph.channels))
+    decide(scores, others, constraints, rank="saving", cost=graph.cost, asked=target)
+
+
+def timed(latency: Latency | None) -> dict[str, float]:
+    """A latency for a row of a report; nothing where none was timed."""
+    return {} if latency is None else {"latency_ms": latency.fastest_ms}
 
 
 def check_readable(data: Any) -> None:

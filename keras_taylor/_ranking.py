@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_taylor._cost import Cost
 from keras_taylor._graph import ChannelGraph, LayerGroup
 
 Mask = NDArray[np.bool_]
@@ -46,6 +47,7 @@ class Ranking:
         graph: ChannelGraph,
         scores: NDArray[np.float64],
         *,
+        cost: Cost,
         budgets: Mapping[str, float],
         by_saving: bool,
         keep: Sequence[str],
@@ -54,7 +56,7 @@ class Ranking:
         upper: Mapping[str, int],
     ) -> None:
         self.graph = graph
-        self.cost = graph.cost
+        self.cost = cost
         self.scores = scores
         self.budgets = dict(budgets)
         self.by_saving = by_saving

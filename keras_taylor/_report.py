@@ -22,7 +22,7 @@ class Stage:
         macs: multiply-accumulates per example (1 MAC is 1).
         params: parameters, trainable or not.
         channels: feature maps of all producers.
-        metrics: what `evaluate` gave on the validation data; empty without any.
+        metrics: what `evaluate` gave on the validation data, and under a latency budget `latency_ms`, of the fastest run.
     """
 
     name: str

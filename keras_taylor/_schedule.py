@@ -60,3 +60,18 @@ class Schedule:
             name: int(goal[name]) if step == self.steps else max(int(full[name] - part * (full[name] - goal[name])), 1)
             for name in goal
         }
+
+
+def schedule_for(given: Schedule | None, epochs: int) -> Schedule:
+    """The schedule; by default as many steps of one epoch as half of `epochs` allows, at most 5.
+
+    Raises:
+        BadInput: something else than a schedule, or one that needs more epochs.
+    """
+    if given is not None and not isinstance(given, Schedule):
+        raise BadInput(f"schedule must be a kt.Schedule. Received: {given!r}. Write kt.Schedule.linear(steps=3).")
+    steps = given or Schedule(steps=max(min(5, epochs // 2), 1))
+    needed = (steps.steps - 1) * steps.epochs_per_step
+    if needed > epochs:
+        raise BadInput(f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs {needed}.")
+    return steps

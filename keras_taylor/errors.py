@@ -7,6 +7,7 @@
     ├── InfeasibleTarget    no plan reaches the budget under the constraints
     ├── PlanMismatch        a plan that was made for another model
     ├── NonFiniteScores     NaN or infinity where a score should be
+    ├── ConversionError     the LiteRT converter refuses an operation
     └── ExportMismatch      the exported file computes something else than the model
 
 Every class is also a `ValueError`, so `except ValueError` works as it does with Keras.
@@ -44,6 +45,10 @@ class PlanMismatch(KerasTaylorError):
 
 class NonFiniteScores(KerasTaylorError):
     """NaN or infinity where a score should be."""
+
+
+class ConversionError(KerasTaylorError):
+    """The LiteRT converter refuses an operation."""
 
 
 class ExportMismatch(KerasTaylorError):

@@ -25,3 +25,20 @@ def test_demo_makes_what_it_says(tmp_path):
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dense.tflite", "pruned.keras", "pruned.tflite"]
     assert "pruned / dense" in result.output
+
+
+def test_sweep_makes_a_table_a_figure_and_an_answer(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu")])
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(10, activation="softmax"))
+    model.save(tmp_path / "model.keras")
+    common = ["sweep", "--model", str(tmp_path / "model.keras"), "--data", "digits", "--output", str(tmp_path / "out")]
+    options = [*common, "--targets", "1,0.5", "--quantizers", "float32,int8_ptq", "--epochs", "0", "--repair", "none"]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    assert "4/4 macs0.5-seed0-prune_quantize-int8_ptq" in result.output and "At 8 bits" in result.output
+    assert {"table.json", "table.csv", "figure.svg", "sweep.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    result = CliRunner().invoke(app, [*options[:-4], "--epochs", "1"])
+    assert result.exit_code == 2 and "settings.epochs was 0 and is 1" in result.output
+    result = CliRunner().invoke(app, [*common, "--targets", "1,half"])
+    assert result.exit_code == 2 and "must be numbers" in result.output

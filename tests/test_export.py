@@ -1,5 +1,6 @@
 """TFLite files: size, agreement with Keras when run by LiteRT, and nothing half-written."""
 
+import hashlib
 import os
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor import _export
+from keras_taylor._quantize import quantize as _quantize
 from tests import nets
 
 layers = keras.layers
@@ -82,7 +83,7 @@ def test_several_inputs_and_outputs_keep_their_order(tmp_path):
     for one, expected in zip(found, nets.outputs(model, feed), strict=True):
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(kt.errors.BadInput, match="inputs must name the file's inputs in order"):
-        kt.LiteModel(export.path)
+        kt.LiteModel(export.path)(feed)
 
 
 @pytest.mark.parametrize("shape", [layers.Flatten, lambda: layers.Reshape((8, 6))])
@@ -93,10 +94,6 @@ def test_any_batch_size_behind_a_reshape(shape, tmp_path):
     np.testing.assert_allclose(found, nets.outputs(model, x)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_latency(exports):
-    assert kt.LiteModel(exports["float32"].path).latency_ms([nets.images(1)[0]], runs=3, warm_up=1) > 0
-
-
 class TestNothingHalfWritten:
     def refused(self, folder, error, text, **options):
         with pytest.raises(error, match=text):
@@ -104,23 +101,23 @@ class TestNothingHalfWritten:
         assert list(folder.iterdir()) == []
 
     def test_when_the_converter_raises(self, tmp_path, monkeypatch):
-        def broken(model, quantizer):
+        def broken(*_):
             raise RuntimeError("the converter raises")
 
-        monkeypatch.setattr(_export, "_convert", broken)
+        monkeypatch.setattr(_quantize, "convert", broken)
         self.refused(tmp_path, RuntimeError, "the converter raises")
 
     def test_when_the_file_computes_something_else(self, tmp_path, monkeypatch, exports):
         other = kt.export_tflite(nets.randomized(wide(), seed=1), tmp_path / "other.tflite").path
         content = other.read_bytes()
         other.unlink()
-        monkeypatch.setattr(_export, "_convert", lambda model, quantizer: content)
+        monkeypatch.setattr(_quantize, "convert", lambda *_: content)
         self.refused(tmp_path, kt.errors.ExportMismatch, "must compute what 'wide' computes")
 
     def test_when_the_model_gives_nan(self, tmp_path):
         model = wide()
         model.get_layer("logits").bias.assign([np.nan] * 4)
-        self.refused(tmp_path, kt.errors.ExportMismatch, "NaN", model=model)
+        self.refused(tmp_path, kt.errors.BadInput, "must be finite.*logits/bias", model=model)
 
     def test_when_the_disk_is_full(self, tmp_path, monkeypatch):
         def full(source, target):
@@ -132,7 +129,7 @@ class TestNothingHalfWritten:
     def test_an_older_file_survives(self, tmp_path, monkeypatch):
         path = tmp_path / "model.tflite"
         path.write_bytes(b"old")
-        monkeypatch.setattr(_export, "_convert", lambda *_: 1 / 0)
+        monkeypatch.setattr(_quantize, "convert", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             kt.export_tflite(wide(), path)
         assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
@@ -144,7 +141,8 @@ class TestNothingHalfWritten:
         self.refused(tmp_path, kt.errors.BadInput, "path must be a file", path=tmp_path)
 
     def test_an_unknown_quantizer(self, tmp_path):
-        self.refused(tmp_path, kt.errors.BadInput, "quantizer must be None or", quantizer="float16")
+        self.refused(tmp_path, kt.errors.UnknownName, "Did you mean 'float16'", quantizer="float6")
+        self.refused(tmp_path, kt.errors.BadInput, "quantizer must be a kt quantizer", quantizer=8)
 
     def test_an_input_of_unknown_length(self, tmp_path):
         model = keras.Sequential([keras.Input((None, 3)), layers.Dense(2)])
@@ -162,3 +160,21 @@ def test_files_follow_the_umask(tmp_path, model):
     finally:
         os.umask(old)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_note_in_the_file(tmp_path, model):
+    plan = kt.PruningPlan({"a": (0, 1)})
+    kt.export_tflite(model, tmp_path / "model.tflite", "float16", plan=plan)
+    note = kt.read_note(tmp_path / "model.tflite")
+    assert note["quantizer"] == "float16" and note["model"] == "wide" and note["versions"]["keras"] == keras.__version__
+    assert note["plan"] == hashlib.sha256(plan.to_json().encode()).hexdigest()
+    (tmp_path / "other.tflite").write_bytes(kt.quantize(model).content)
+    with pytest.raises(kt.errors.BadInput, match=r"must be one that kt.export_tflite wrote"):
+        kt.read_note(tmp_path / "other.tflite")
+
+
+def test_what_is_quantized_is_not_quantized_again(tmp_path, model):
+    made = kt.quantize(model, "float16")
+    assert kt.export_tflite(made, tmp_path / "model.tflite").bytes > len(made.content)
+    with pytest.raises(kt.errors.BadInput, match="must be left out"):
+        kt.export_tflite(made, tmp_path / "model.tflite", "float16")

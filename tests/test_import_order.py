@@ -18,7 +18,8 @@ _table
 _cost
 _graph
 _gate _sites
-_files _data _loss _lite
+_files _data _datasets _loss _lite _quiet
+_inputs
 criteria
 _self_labels
 _kernels _curvature
@@ -30,13 +31,18 @@ _plan
 _compiled
 _rebuild
 _verify
+_quantize
+_latency
+_stopwatch
+_bops
+_measure
 _repair
 _schedule
 _report
 _prune
 _fit
-_quantize
 _export
+_sweep
 testing
 _demo
 _cli

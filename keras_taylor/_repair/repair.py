@@ -6,16 +6,16 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_taylor._data import batches as read_batches
-from keras_taylor._flatten import Call, functional, infer
+from keras_taylor._flatten import infer
 from keras_taylor._graph import ChannelGraph, trace
+from keras_taylor._inputs import read_inputs, warn_of_range
 from keras_taylor._plan import PruningPlan, to_mask
 from keras_taylor._rebuild import rebuild
 from keras_taylor._repair.consumers import Consumer, consumers
@@ -30,7 +30,6 @@ from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
 
 METHODS = ("bias", "lstsq", "batchnorm")
 _ROUNDS = 2
-_FAR = 5.0
 
 
 @dataclass(frozen=True)
@@ -147,13 +146,13 @@ def repair(
     keep = graph.keep_labels(to_mask(graph, plan))
     if [tuple(w.shape) for w in small.weights] != [tuple(w.shape) for w in rebuild(model, plan).weights]:
         raise PlanMismatch("small must be kt.rebuild(model, plan). Received: a model whose weights have other shapes.")
-    inputs = _inputs(model, graph, data, batch_size, examples, seed)
+    inputs = read_inputs(model, graph.program, data, batch_size, examples, seed)
     held = max(len(inputs[0]) // 5, 1)
     if len(inputs[0]) < 2:
         raise BadInput("data must have at least two examples, one to repair on and one held back. Received: 1.")
     fitted = _batched([x[held:] for x in inputs], batch_size)
     judged = _batched([x[:held] for x in inputs], batch_size)
-    _warn_of_range(graph, judged[0])
+    warn_of_range(graph.program, judged[0])
     expected = _outputs(graph, judged)
     attempts: list[Attempt] = []
     models: dict[tuple[str, ...], Any] = {(): rebuild(small, PruningPlan({}))}
@@ -216,63 +215,6 @@ def _chains(method: str | Sequence[str]) -> list[tuple[str, ...]]:
     if names == ("auto",):
         return [("batchnorm",), ("bias",), ("lstsq",), ("lstsq", "batchnorm")]
     return [names[: i + 1] for i in range(len(names))]
-
-
-def _inputs(model: Any, graph: ChannelGraph, data: Any, batch_size: int, examples: int, seed: int) -> list[Any]:
-    """The examples as one array per model input."""
-    given = read_batches(data, batch_size=batch_size, examples=examples, seed=seed, labels=False)
-    columns = [[np.asarray(part) for part in column] for column in zip(*_standard(functional(model), given), strict=True)]
-    shapes = [{part.shape[1:] for part in column} for column in columns]
-    if any(len(one) > 1 for one in shapes):
-        raise BadInput(f"All examples must have one shape. Received: {[sorted(one) for one in shapes]}. Resize them.")
-    arrays = [np.concatenate(column) for column in columns]
-    wanted = [tensor.shape for tensor in graph.program.inputs]
-    found = [array.shape for array in arrays]
-    fits = len(found) == len(wanted) and all(
-        len(a) == len(b) and all(n in (None, m) for n, m in zip(b[1:], a[1:], strict=True))
-        for a, b in zip(found, wanted, strict=True)
-    )
-    if not fits:
-        raise BadInput(f"data must have the model's input shapes. Received: {found}, expected {wanted}.")
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise BadInput("data must be finite. Received: NaN or infinity.")
-    # Copies of one example must not lie on both sides of the split.
-    hashes = [hash(b"".join(array[i].tobytes() for array in arrays)) for i in range(len(arrays[0]))]
-    distinct = np.sort(np.unique(hashes, return_index=True)[1])
-    order = distinct[np.random.default_rng(seed).permutation(len(distinct))]
-    return [array[order].astype(t.dtype) for array, t in zip(arrays, graph.program.inputs, strict=True)]
-
-
-def _warn_of_range(graph: ChannelGraph, batch: Sequence[Any]) -> None:
-    """Warn when the first BatchNormalization sees other inputs than in training: images that are not scaled alike."""
-    seen: list[tuple[str, float, float]] = []
-
-    def look(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        layer = call.operation
-        if isinstance(layer, keras.layers.BatchNormalization) and not seen:
-            x = np.asarray(args[0], np.float64)
-            axes = tuple(a for a in range(x.ndim) if a != layer.axis % x.ndim)
-            mean, deviation = layer.moving_mean.numpy(), np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
-            if mean.any() or np.ptp(deviation):  # not as they were made, or folded
-                shift = float(np.median(np.abs(x.mean(axes) - mean) / deviation))
-                seen.append((layer.name, shift, float(np.median(x.std(axes) / deviation))))
-        return infer(call, args, kwargs)
-
-    graph.program.run(batch, look)
-    for name, shift, factor in seen:
-        if shift > _FAR or not 1 / _FAR < factor < _FAR:
-            warnings.warn(
-                f"The inputs look different from those of training: at {name!r}, their mean is {shift:.1f} standard deviations "
-                f"off, and they spread {factor:.2g} times as much (medians over the channels). Scale them as in training.",
-                stacklevel=3,
-            )
-
-
-def _standard(source: Any, given: Any) -> Iterator[list[Any]]:
-    """The inputs of each batch in the model's order, as `predict` takes them."""
-    for x, _, _ in given:
-        arrays = keras.tree.map_structure(lambda a: None if a is None else keras.ops.convert_to_tensor(a), x)
-        yield source._standardize_inputs(arrays)
 
 
 def _batched(arrays: Sequence[Any], size: int) -> Batches:

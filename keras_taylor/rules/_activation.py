@@ -1,10 +1,12 @@
-"""Which activation functions work on each channel by itself."""
+"""Activation functions: which work on each channel by itself, and what 8-bit arithmetic makes of them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+
+from keras_taylor.rules._base import Legacy
 
 _ELEMENTWISE = {
     getattr(keras.activations, name)
@@ -41,3 +43,22 @@ def mixes_channels(operation: Any) -> str:
         return ""
     name = getattr(activation, "__name__", type(activation).__name__)
     return f"has the activation {name!r}, which may mix channels"
+
+
+_FUSED = {getattr(keras.activations, name) for name in ("relu", "relu6")}
+_BOUNDED = {getattr(keras.activations, name) for name in ("sigmoid", "softmax", "tanh")}
+
+
+def legacy_activation(operation: Any) -> tuple[Legacy, ...]:
+    """The `activation` of a layer as a legacy layer of its own; none for a linear one."""
+    activation = operation.activation
+    if activation in (None, keras.activations.linear):
+        return ()
+    fused = activation in _FUSED or (isinstance(activation, keras.layers.ReLU) and clips_at_zero(activation))
+    scale = "fixed" if activation in _BOUNDED else "own"
+    return (Legacy("Activation", {"activation": activation}, role="activation" if fused else "", scale=scale),)
+
+
+def clips_at_zero(layer: Any) -> bool:
+    """Whether LiteRT has this ReLU as the end of another operation."""
+    return layer.negative_slope == 0 and layer.threshold == 0 and layer.max_value in (None, 6, 6.0)

@@ -94,6 +94,29 @@ class Linear:
     mix: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
+@dataclass(frozen=True)
+class Legacy:
+    """One layer of tf_keras. A chain of them stands for an operation in quantization-aware training, which knows no Keras 3.
+
+    Attributes:
+        kind: name of a class in `tf_keras.layers`; None runs the operation itself, which must have no weights then.
+        config: what the class is made with.
+        weights: the operation's weights, by attribute, in the order in which the legacy layer has them.
+        role: what LiteRT computes in one go: a `"kernel"`, the `"norm"` after it, and the `"activation"` after these or after
+            a `"sum"` (any meeting of tensors). Nothing is rounded in between. Anything else stands alone.
+        kernel: attribute of the legacy layer that holds the weight which is rounded to 8 bits.
+        scale: where the 8-bit scale of the outputs comes from: their `"own"` range, that of the `"input"` (reshaping, maxima),
+            or a `"fixed"` one (sigmoid).
+    """
+
+    kind: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()
+    role: str = ""
+    kernel: str = ""
+    scale: str = "own"
+
+
 class Labeller:
     """Mints labels, and collects ties and locks while a graph is traced."""
 
@@ -193,6 +216,7 @@ class LayerRule:
         weights: for each weight attribute of the layer, one word per axis: `"in"` and `"out"` (or another name that `trace`
             returns in `Trace.axes`) for axes that follow labels, anything else for axes that do not.
         kernels: the weights that do one multiply-accumulate per element and position.
+        legacy_scale: where the outputs of an operation without weights get their 8-bit scale from, see `Legacy`.
         config: config entries that count the channels of an axis, for example `{"filters": "out"}`.
         scale: the weight that multiplies each channel of a normalisation.
         straight: whether outputs are, but for an `activation`, piecewise linear in the inputs, in inference.
@@ -219,6 +243,7 @@ class LayerRule:
     config: ClassVar[Mapping[str, str]] = {}
     scale: ClassVar[str] = ""
     straight: ClassVar[bool] = False
+    legacy_scale: ClassVar[str] = "own"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         """Follow the labels through one call."""
@@ -246,6 +271,13 @@ class LayerRule:
     def linear(self, operation: Any) -> Linear | None:
         """How the outputs, before the activation, depend on the inputs; None when repair cannot refit the operation."""
         return None
+
+    def legacy(self, operation: Any) -> Sequence[Legacy] | None:
+        """The operation as layers of tf_keras, one after the other; None when there are none.
+
+        Without weights, the operation itself runs.
+        """
+        return None if getattr(operation, "weights", ()) else (Legacy(scale=self.legacy_scale),)
 
     def examples(self) -> Sequence[Any]:
         """Tiny models that contain the operation, for `kt.testing.check_rule`."""

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
+from keras_taylor.rules._activation import legacy_activation, mixes_channels
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Legacy, Linear, Remake, Step, Trace, register_rule
 
 
 def _channel_axis(call: Call) -> int:
@@ -58,6 +58,18 @@ class _Convolution(LayerRule, ABC):
     def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
         """Follow the labels `given`, which run along the channel axis."""
 
+
+def _legacy(
+    operation: Any, kind: str, kernel: str, options: Sequence[str], legacy_kernel: str = "kernel", **changed: Any
+) -> Legacy:
+    """The convolution without its activation; `changed` has the config entries that are not the operation's attributes."""
+    config = {name: getattr(operation, name) for name in ("data_format", *options)}
+    config |= {"use_bias": operation.bias is not None} | changed
+    weights = (kernel, "bias") if config["use_bias"] else (kernel,)
+    return Legacy(kind, config, weights, role="kernel", kernel=legacy_kernel)
+
+
+_WINDOW = ("kernel_size", "strides", "padding", "dilation_rate")
 
 _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -117,6 +129,10 @@ class Conv(_Convolution):
 
         return Linear("kernel", groups, _window(operation), to_matrix, from_matrix)
 
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        conv = _legacy(operation, f"Conv{operation.rank}D", "kernel", ("filters", "groups", *_WINDOW))
+        return (conv, *legacy_activation(operation))
+
     def examples(self) -> Sequence[Any]:
         def grouped(filters: int, groups: int) -> Any:
             return keras.Sequential(
@@ -165,6 +181,11 @@ class DepthwiseConv(_Convolution):
             return matrix.transpose(1, 0, 2).reshape(kernel.shape)
 
         return Linear("kernel", operation.kernel.shape[-2], _window(operation), to_matrix, from_matrix)
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        options = ("depth_multiplier", *_WINDOW)
+        conv = _legacy(operation, f"DepthwiseConv{operation.rank}D", "kernel", options, "depthwise_kernel")
+        return (conv, *legacy_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         return [
@@ -218,6 +239,14 @@ class SeparableConv(_Convolution):
 
         return Linear("pointwise_kernel", 1, _window(operation), to_matrix, from_matrix, mix)
 
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        """As LiteRT has it: a depthwise convolution, rounding, a pointwise convolution."""
+        rank, options = operation.rank, ("depth_multiplier", *_WINDOW)
+        name = "depthwise_kernel"
+        depthwise = _legacy(operation, f"DepthwiseConv{rank}D", name, options, name, use_bias=False)
+        pointwise = _legacy(operation, f"Conv{rank}D", "pointwise_kernel", ("filters",), kernel_size=1)
+        return (depthwise, pointwise, *legacy_activation(operation))
+
     def examples(self) -> Sequence[Any]:
         return [
             keras.Sequential(
@@ -258,6 +287,11 @@ class ConvTranspose(_Convolution):
             return np.swapaxes(matrix.reshape(shape), -1, -2)
 
         return Linear("kernel", 1, _window(operation, transposed=True), to_matrix, from_matrix)
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        options = ("filters", *_WINDOW, "output_padding")
+        conv = _legacy(operation, f"Conv{operation.rank}DTranspose", "kernel", options)
+        return (conv, *legacy_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         return [

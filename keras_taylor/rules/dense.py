@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Linear, Trace, register_rule
+from keras_taylor.rules._activation import legacy_activation, mixes_channels
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Legacy, Linear, Trace, register_rule
 
 
 @register_rule(keras.layers.Dense)
@@ -33,6 +33,11 @@ class Dense(LayerRule):
 
     def linear(self, operation: Any) -> Linear:
         return Linear("kernel", 1, None, lambda kernel: kernel[None], lambda _, matrix: matrix[0])
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        config = {"units": operation.units, "use_bias": operation.use_bias}
+        weights = ("kernel", "bias") if operation.use_bias else ("kernel",)
+        return (Legacy("Dense", config, weights, role="kernel", kernel="kernel"), *legacy_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         dense = keras.layers.Dense

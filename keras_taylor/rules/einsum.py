@@ -9,8 +9,8 @@ from typing import Any
 import keras
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
+from keras_taylor.rules._activation import legacy_activation, mixes_channels
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Legacy, Linear, Remake, Step, Trace, register_rule
 
 
 def _terms(operation: Any) -> tuple[str, str, str]:
@@ -81,6 +81,12 @@ class EinsumDense(LayerRule):
             lambda kernel: (kernel.T if turned else kernel)[None],
             lambda _, matrix: matrix[0].T if turned else matrix[0],
         )
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        config = {"equation": operation.equation, "output_shape": operation.partial_output_shape}
+        config |= {"bias_axes": operation.bias_axes}
+        weights = ("kernel", "bias") if operation.bias_axes else ("kernel",)
+        return (Legacy("EinsumDense", config, weights, role="kernel", kernel="kernel"), *legacy_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         def model(shape: tuple[int, ...], *options: tuple[str, Any, str | None]) -> Any:

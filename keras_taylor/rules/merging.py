@@ -11,7 +11,7 @@ from keras.src import ops as kops
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Legacy, Trace, register_rule
 
 layers = keras.layers
 
@@ -76,6 +76,9 @@ class Merge(LayerRule):
         for other in met[1:]:
             labels.tie(met[0].ids, other.ids)
         return Trace((met[0],), {"out": met[0].ids})
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        return (Legacy(role="sum"),)
 
     def examples(self) -> Sequence[Any]:
         def net(meet: Any) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._base import Labeller, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import Labeller, LayerRule, Legacy, PassThrough, Trace, register_rule
 
 
 def _axes(axis: Any, rank: int) -> set[int]:
@@ -31,6 +32,10 @@ class BatchNormalization(PassThrough):
             return labels.refuse(call, "normalises over another axis than the channels'")
         return super().trace(call, labels)
 
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        config = {name: getattr(operation, name) for name in ("axis", "momentum", "epsilon", "center", "scale")}
+        return (Legacy("BatchNormalization", config, tuple(self.weight_axes(operation)), role="norm"),)
+
     def examples(self) -> Sequence[Any]:
         layers = keras.layers
         return [
@@ -51,6 +56,12 @@ class LayerNormalization(PassThrough):
         if given.axis in _axes(call.operation.axis, len(shape)):
             return labels.refuse(call, "normalises over the channels")
         return super().trace(call, labels)
+
+    def legacy(self, operation: Any) -> Sequence[Legacy] | None:
+        if getattr(operation, "rms_scaling", False):
+            return None
+        config = {name: getattr(operation, name) for name in ("axis", "epsilon", "center", "scale")}
+        return (Legacy("LayerNormalization", config, tuple(self.weight_axes(operation))),)
 
     def examples(self) -> Sequence[Any]:
         layers = keras.layers
@@ -81,6 +92,14 @@ class Normalization(LayerRule):
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         return labels.refuse(call, "has fixed statistics for its channels")
+
+    def legacy(self, operation: Any) -> Sequence[Legacy] | None:
+        """A factor and a summand, each rounded by itself."""
+        if operation.invert:
+            return None
+        factor = 1.0 / np.maximum(np.sqrt(operation.variance), keras.config.epsilon())
+        offset = -np.asarray(operation.mean) * factor
+        return tuple(Legacy("Rescaling", {"scale": s, "offset": o}) for s, o in ((factor, 0.0), (1.0, offset)))
 
     def examples(self) -> Sequence[Any]:
         layers = keras.layers

@@ -11,8 +11,8 @@ from keras.src import ops as kops
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._activation import clips_at_zero, legacy_activation, mixes_channels
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Legacy, PassThrough, Trace, register_rule
 
 layers = keras.layers
 
@@ -20,6 +20,18 @@ layers = keras.layers
 def _between(*make: Callable[[], Any]) -> list[Any]:
     """One tiny net per layer, with the layer between two convolutions."""
     return [keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(6, 3), one(), layers.Conv2D(4, 1)]) for one in make]
+
+
+_NOISE = {
+    "SpatialDropout1D": ("rate",),
+    "SpatialDropout2D": ("rate", "data_format"),
+    "SpatialDropout3D": ("rate", "data_format"),
+    "AlphaDropout": ("rate", "noise_shape"),
+    "GaussianDropout": ("rate",),
+    "GaussianNoise": ("stddev",),
+    "Dropout": ("rate", "noise_shape"),
+}
+"""Layers that do something in training only, with the options of their legacy forms; a subclass before its base."""
 
 
 @register_rule(
@@ -49,6 +61,15 @@ class Elementwise(PassThrough):
             return labels.refuse(call, "has a noise shape that counts the channels")
         return super().trace(call, labels)
 
+    def legacy(self, operation: Any) -> Sequence[Legacy] | None:
+        for kind, options in _NOISE.items():
+            if isinstance(operation, getattr(layers, kind)):
+                return (Legacy(kind, {name: getattr(operation, name) for name in options}, scale="input"),)
+        if isinstance(operation, layers.ReLU) and clips_at_zero(operation):
+            return (Legacy(role="activation"),)
+        changes = isinstance(operation, (layers.ReLU, layers.LeakyReLU, layers.ELU))
+        return (Legacy(scale="own" if changes else "input"),)
+
     def examples(self) -> Sequence[Any]:
         return _between(layers.ReLU, layers.LeakyReLU, lambda: layers.Dropout(0.5), lambda: StochasticDepth(0.1))
 
@@ -62,6 +83,9 @@ class Activation(PassThrough):
     def trace(self, call: Call, labels: Labeller) -> Trace:
         reason = mixes_channels(call.operation)
         return labels.refuse(call, reason) if reason else super().trace(call, labels)
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        return legacy_activation(operation) or (Legacy(scale="input"),)
 
     def examples(self) -> Sequence[Any]:
         return _between(lambda: layers.Activation("sigmoid"), lambda: layers.Activation("softmax"))
@@ -77,6 +101,8 @@ class Softmax(PassThrough):
         if given.axis in {a % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis])}:
             return labels.refuse(call, "mixes the channels")
         return super().trace(call, labels)
+
+    legacy_scale = "fixed"
 
     def examples(self) -> Sequence[Any]:
         return _between(layers.Softmax, lambda: layers.Softmax(axis=[1, 2]))
@@ -98,6 +124,9 @@ class PReLU(PassThrough):
             return labels.refuse(call, "has one slope per position, and the channels do not run along the last axis")
         return super().trace(call, labels)
 
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        return (Legacy("PReLU", {"shared_axes": operation.shared_axes}, ("alpha",)),)
+
     def examples(self) -> Sequence[Any]:
         return _between(layers.PReLU, lambda: layers.PReLU(shared_axes=[1, 2]), lambda: layers.PReLU(shared_axes=[3]))
 
@@ -115,6 +144,9 @@ class LayerScaleRule(PassThrough):
             return labels.refuse(call, "scales another axis than the channels'")
         return super().trace(call, labels)
 
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        return (Legacy("Rescaling", {"scale": np.asarray(operation.gamma), "offset": 0.0}),)
+
     def examples(self) -> Sequence[Any]:
         return _between(lambda: LayerScale(0.5, 6))
 
@@ -129,6 +161,13 @@ class Rescaling(PassThrough):
         if np.size(call.operation.scale) > 1 or np.size(call.operation.offset) > 1:
             return labels.refuse(call, "has a fixed scale for each channel")
         return super().trace(call, labels)
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        """A factor and a summand, each rounded by itself."""
+        parts = [{"scale": operation.scale, "offset": 0.0}]
+        if np.any(operation.offset):
+            parts.append({"scale": 1.0, "offset": operation.offset})
+        return tuple(Legacy("Rescaling", config) for config in parts)
 
     def examples(self) -> Sequence[Any]:
         return _between(lambda: layers.Rescaling(0.5, 0.1), lambda: layers.Rescaling([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]))
@@ -146,6 +185,7 @@ class SpatialWindow(PassThrough):
     """Pooling, padding, cropping and resizing: the channels must run along the channel axis."""
 
     straight = True
+    legacy_scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
@@ -178,6 +218,9 @@ class GlobalPooling(LayerRule):
             return labels.refuse(call, "pools over the axis that the channels run along")
         axis = given.axis if call.operation.keepdims or first else 1
         return Trace((Labels(axis, given.ids),), {"out": given.ids})
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        return (Legacy(scale="input" if "Max" in type(operation).__name__ else "own"),)
 
     def examples(self) -> Sequence[Any]:
         return [
@@ -218,6 +261,12 @@ class UnaryOperation(PassThrough):
         if call.static_arrays() or any(np.size(value) > 1 for value in _options(call.operation)):
             return labels.refuse(call, "has a constant for each channel")
         return super().trace(call, labels)
+
+    def legacy(self, operation: Any) -> Sequence[Legacy]:
+        kind = type(operation).__name__
+        role = "activation" if kind in ("Relu", "Relu6") else ""
+        fixed, same = kind in ("Sigmoid", "Tanh"), kind in ("StopGradient", "Cast")
+        return (Legacy(role=role, scale="fixed" if fixed else "input" if same else "own"),)
 
     def examples(self) -> Sequence[Any]:
         def net(*functions: Callable[[Any], Any]) -> Any:

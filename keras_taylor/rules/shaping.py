@@ -28,6 +28,7 @@ class Shaping(LayerRule):
     """Base of the shape rules: labels go through the operation itself; what it cannot express is locked."""
 
     straight = True
+    legacy_scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         try:
@@ -110,6 +111,7 @@ class PadOperation(LayerRule):
     """`keras.ops.pad`: positions that it adds along the channels are channels of its own."""
 
     straight = True
+    legacy_scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given = labels[call.inputs[0]]
