@@ -51,7 +51,7 @@ __init__
 RANK = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
 # What the files of a package that is open to additions may see.
 OPEN = {
-    "rules": ("rules._base", "rules._activation", "_flatten"),
+    "rules": ("rules._base", "rules._activation", "rules._legacy", "_flatten"),
     "criteria": ("criteria._base", "errors"),
 }
 

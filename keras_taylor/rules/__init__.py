@@ -9,7 +9,6 @@ from keras_taylor.rules._base import (
     Labeller,
     Labels,
     LayerRule,
-    Legacy,
     Linear,
     PassThrough,
     Remake,
@@ -19,6 +18,7 @@ from keras_taylor.rules._base import (
     registered,
     rule_for,
 )
+from keras_taylor.rules._legacy import Legacy
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

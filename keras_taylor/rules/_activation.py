@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_taylor.rules._base import Legacy
+from keras_taylor.rules._legacy import Legacy
 
 _ELEMENTWISE = {
     getattr(keras.activations, name)

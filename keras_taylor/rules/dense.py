@@ -9,7 +9,8 @@ import keras
 
 from keras_taylor._flatten import Call
 from keras_taylor.rules._activation import legacy_activation, mixes_channels
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Legacy, Linear, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Linear, Trace, register_rule
+from keras_taylor.rules._legacy import Legacy
 
 
 @register_rule(keras.layers.Dense)

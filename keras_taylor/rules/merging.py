@@ -11,7 +11,8 @@ from keras.src import ops as kops
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Legacy, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+from keras_taylor.rules._legacy import Legacy
 
 layers = keras.layers
 

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from keras_taylor._flatten import Call
-from keras_taylor.rules._base import Labeller, LayerRule, Legacy, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import Labeller, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._legacy import Legacy
 
 
 def _axes(axis: Any, rank: int) -> set[int]:

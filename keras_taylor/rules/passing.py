@@ -12,7 +12,8 @@ from keras.src.applications.convnext import LayerScale, StochasticDepth
 
 from keras_taylor._flatten import Call
 from keras_taylor.rules._activation import clips_at_zero, legacy_activation, mixes_channels
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Legacy, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._legacy import Legacy
 
 layers = keras.layers
 
