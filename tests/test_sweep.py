@@ -165,7 +165,7 @@ def test_quantize_while_pruning(tmp_path):
     # Half of the removal, an epoch as the model is trained; the other half, and the quantizer's own epoch.
     (first_macs, first), (last_macs, last) = seen
     assert 0.5 * full < first_macs <= 0.75 * full and last_macs == row.macs
-    assert (first.optimizer, round(first.learning_rate, 6), first.epochs) == ("Adam", 1e-3, 1)
+    assert (first.optimizer["class_name"], round(first.learning_rate, 6), first.epochs) == ("Adam", 1e-3, 1)
     assert (last.optimizer, last.learning_rate, last.epochs) == ("adam", 1e-4, 1)
     assert table.skipped == {"quantize_while_pruning": "it is an order for int8_qat alone, not for float16"}
     assert "no row: quantize_while_pruning: it is" in str(table)
