@@ -71,7 +71,7 @@ def main(
     environment = setup(0)
     record = stored(results)
     cells = [(name, precision) for name in models.split(",") for precision in precisions.split(",")]
-    for part in (ratio, account, half_the_time)[: 3 if budget else 2]:
+    for part in (ratio, half_the_time, account) if budget else (ratio, account):
         for name, precision in cells:
             row = next((r for r in record["rows"] if (r["model"], r["size"], r["precision"]) == (name, size, precision)), None)
             if row is None:
