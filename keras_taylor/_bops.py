@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._quantize.config import Quantizer, quantizer_for
+from keras_taylor._quantize.config import Float32, Quantizer, quantizer_for
 
 INPUT_BITS = 8
 """Images come in 8 bits, whatever a net computes in."""
@@ -39,13 +40,25 @@ def bops(model: Any, quantizer: str | Quantizer | None = None) -> int:
     precision = quantizer_for(quantizer)
     first = _readers_of_inputs(graph)
     total = 0.0
-    for layer, macs in graph.cost.kernels():
-        bits = precision.activation_bits
+    for (layer, macs), size in zip(graph.cost.kernels(), _sizes(graph), strict=True):
+        bits, weight_bits = precision.activation_bits, precision.weight_bits
+        if size < precision.least_elements:
+            bits = weight_bits = Float32.weight_bits
         if layer in first:
             first.remove(layer)  # a second kernel of the same layer reads what the first one makes
             bits = INPUT_BITS
-        total += macs * precision.weight_bits * bits
+        total += macs * weight_bits * bits
     return round(total)
+
+
+def _sizes(graph: ChannelGraph) -> list[int]:
+    """The number of elements of every kernel, in the order of the calls."""
+    return [
+        math.prod(getattr(step.call.operation, name).shape)
+        for step in graph.steps
+        for name in step.rule.weight_axes(step.call.operation)
+        if name in step.rule.kernels
+    ]
 
 
 def _readers_of_inputs(graph: ChannelGraph) -> set[str]:

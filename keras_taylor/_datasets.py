@@ -142,9 +142,11 @@ def _folder(path: str, wanted: Wanted) -> Images:
     root = Path(path)
     if not root.is_dir():
         raise BadInput(f"folder: must name a folder with a folder of images per class. Received: {path!r}.")
-    tests = [root / name for name in ("test", "val", "validation") if (root / name).is_dir()]
+    tests = [root / name for name in ("test", "val", "valid", "validation") if (root / name).is_dir()]
     if (root / "train").is_dir() and tests:
         train, test = _images(root / "train", wanted, shuffle=True), _images(tests[0], wanted, shuffle=False)
+    elif (root / "train").is_dir():
+        raise BadInput(f"folder: must have a folder test, val, valid or validation beside train. Received: {path!r}.")
     else:
         # One draw for both parts: image_dataset_from_directory shuffles before it splits.
         split = {"validation_split": 0.2, "shuffle": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import struct
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from keras_taylor._files import check_writable, write_atomically
+from keras_taylor._lite import file_bytes
 from keras_taylor._plan import PruningPlan
 from keras_taylor._quantize.config import Quantizer
 from keras_taylor._quantize.quantize import Quantized, quantize
@@ -96,8 +98,11 @@ def read_note(path: str | Path) -> dict[str, Any]:
         >>> kt.read_note(kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path)["model"]
         'tiny'
     """
-    content = Path(path).read_bytes()
-    file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    content = file_bytes(path)
+    try:
+        file = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    except (struct.error, IndexError, TypeError):
+        raise BadInput(f"The file must be a .tflite file. Received: {str(path)!r}.") from None
     for entry in file.metadata or []:
         if entry.name == _NOTE.encode():
             return dict(json.loads(bytes(file.buffers[entry.buffer].data)))

@@ -81,7 +81,8 @@ def warn_of_range(program: Program, batch: Any, stacklevel: int = 3) -> None:
             warnings.warn(
                 f"The inputs look different from those of training: at {name!r}, values are {found} (training: {trained}), "
                 f"their mean is {shift:.1f} standard deviations off, and they spread {factor:.2g} times as much (medians over "
-                f"the channels). The inputs are {inputs}. Scale them as in training.",
+                f"the channels). The inputs are {inputs}. Scale them as in training. "
+                "(After a few steps of training the statistics themselves may still be far off.)",
                 stacklevel=stacklevel,
             )
 

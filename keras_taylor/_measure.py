@@ -126,8 +126,8 @@ def measure(
     if metric != "accuracy" and not callable(metric):
         raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")
     content = file_bytes(file)
-    source = None if model is None or isinstance(model, ChannelGraph) else functional(model)
-    graph = None if model is None else model if source is None else trace(model)
+    graph = model if model is None or isinstance(model, ChannelGraph) else trace(model)
+    source = None if graph is model else functional(model)
     names = [argument(x.name) for x in source.inputs] if source is not None and len(source.inputs) > 1 else None
     lite = LiteModel(content, names, threads)
     values, weights = [], []
@@ -170,8 +170,10 @@ def _accuracy(y: Any, outputs: Any) -> Any:
     if labels.ndim == outputs.ndim and labels.shape[-1] == 1:
         labels = labels[..., 0]
     if outputs.shape[-1] == 1:
-        right = (outputs[..., 0] > 0.5) == (labels > 0.5)
-    else:
-        classes = labels.argmax(-1) if labels.ndim == outputs.ndim else labels
-        right = outputs.argmax(-1) == classes
+        raise BadInput(
+            "metric must be a function for a single output unit, which may be a probability, a logit or a quantity. "
+            "Received: 'accuracy'. Pass a function, for example lambda y, out: (out[:, 0] > 0.5) == y."
+        )
+    classes = labels.argmax(-1) if labels.ndim == outputs.ndim else labels
+    right = outputs.argmax(-1) == classes
     return right.reshape(len(right), -1).mean(-1)

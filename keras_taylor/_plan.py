@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -394,6 +395,8 @@ def _infeasible(
         if reached[name] > wanted
     ]
     missed += [f"bounds of {name}: asked at most {most}, smallest reachable {now}" for name, most, now in ranking.over()]
+    if reached.get(LATENCY, 0) > budgets.get(LATENCY, math.inf):
+        missed.append("on this device, in this precision, parts of the model take the same time at any width")
     locks = [f"{group.name} ({group.reason})" for group in graph.groups if group.locked]
     return InfeasibleTarget(
         f"Target must be reachable. Received: {asked}, {rules}. {'; '.join(missed)}. Locks in the way: "

@@ -7,6 +7,7 @@ the medians, and on a busy one they still tell a fast file from a slow one.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from keras_taylor._latency.table import look_up
 from keras_taylor._lite import Latency
 from keras_taylor._plan import LATENCY, Constraints, PruningPlan, Target, decide, to_mask, totals
 from keras_taylor._quantize.config import quantizer_for
+from keras_taylor._quantize.quantize import check_convertible
 from keras_taylor._rebuild import rebuild
 from keras_taylor._scores import Scores
 from keras_taylor.errors import InfeasibleTarget
@@ -71,6 +73,7 @@ class Stopwatch:
     def __init__(
         self, model: Any, graph: ChannelGraph, target: Target, names: Mapping[str, str] | None = None, verbose: int = 0
     ) -> None:
+        check_convertible(model, graph.program)
         self._target = target
         self._dense_file = timing.file_like(model, target.quantizer)
         table = look_up(graph, target.quantizer, target.threads, verbose)
@@ -118,6 +121,12 @@ class Stopwatch:
                 f"Target must be reachable. Received: {self._target}. The fastest file that was timed takes "
                 f"{best.pruned.fastest_ms:.4g} ms, the unpruned {best.dense.fastest_ms:.4g}: {best.excess:.2f} of the budget. "
                 "Ask for more, or loosen the constraints."
+            )
+        if best.excess < CLOSE and tries > 1 and len(budgets) == 1:
+            warnings.warn(
+                f"The file takes {best.excess:.0%} of the latency budget: of {tries} plans at most, none came closer "
+                "from below. Widths that LiteRT pads make steps; another round_to may come closer.",
+                stacklevel=4,
             )
         self.latest = best
         return best

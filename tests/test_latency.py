@@ -287,11 +287,14 @@ class TestPrune:
         assert "latency_ms" in str(result.report)
 
     def test_a_given_rounding_is_respected(self, timed):
-        result = kt.prune(wide(), target=kt.Target(latency=0.6), criterion="magnitude", constraints=kt.Constraints(round_to=8))
+        rules = kt.Constraints(round_to=8)
+        with pytest.warns(UserWarning, match=r"The file takes 83% of the latency budget"):
+            result = kt.prune(wide(), target=kt.Target(latency=0.6), criterion="magnitude", constraints=rules)
         widths = [len(result.plan.kept[name]) for name in ("a", "b", "c") if name in result.plan.kept]
         assert widths and all(width % 8 == 0 for width in widths)
         assert "round_to" not in result.report.settings
 
+    @pytest.mark.filterwarnings("ignore:The file takes")
     def test_the_rounding_is_chosen_by_measurement(self, timed, monkeypatch):
         """A device on which a width that 16 does not divide costs as much as the next one that it does."""
         monkeypatch.setattr(timing, "file_like", lambda model, quantizer, io=None: rounded_file(model))
@@ -342,6 +345,7 @@ class TestFit:
         assert "round_to" in result.report.settings
         assert kt.trace(kt.rebuild(model, result.plan)).macs == kt.trace(result.model).macs
 
+    @pytest.mark.filterwarnings("ignore:The file takes")
     def test_nested_names(self, timed):
         model = nets.compiled(nets.nested())
         x, y = nets.images(8)

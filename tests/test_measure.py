@@ -161,7 +161,10 @@ class TestMeasure:
         x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
         y = nets.outputs(model, x)[0] > 0.5
         y[:5] = ~y[:5]
-        assert kt.measure(converted(model), (x, y), runs=2).value == 0.75
+        found = kt.measure(converted(model), (x, y), metric=lambda y, out: (out[:, 0] > 0.5) == y[:, 0], runs=2)
+        assert found.value == 0.75
+        with pytest.raises(kt.errors.BadInput, match="must be a function for a single output unit"):
+            kt.measure(converted(model), (x, y), runs=2)
 
     def test_one_answer_per_position(self):
         model = nets.randomized(keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(5, 1)]))

@@ -71,6 +71,13 @@ class TestBridge:
         with pytest.raises(kt.errors.ExportMismatch, match=r"The tf_keras form of .* must compute what the model computes"):
             kt.quantize(net, kt.Int8QAT((np.ones((4, 5), "float32"), np.ones((4, 4))), loss="mse", epochs=0))
 
+    def test_names_that_look_alike(self):
+        x = inputs = keras.Input((6,))
+        relu = layers.ReLU(name="relu")
+        x = layers.Dense(4)(relu(layers.Dense(5)(relu(layers.Dense(5)(x)))))
+        net = keras.Model(inputs, layers.ReLU(name="relu_2")(x))
+        assert len(Bridge(kt.trace(net), quantized=True).ranges) == 4
+
     def test_weights_go_there_and_back(self, model):
         copy = kt.rebuild(model, kt.PruningPlan({}))
         bridge = Bridge(kt.trace(copy))
@@ -102,10 +109,28 @@ def test_int8(kind, io, model, data):
     assert made.float_operations == {}
     file = Interpreter(model_content=made.content)
     assert {str(np.dtype(d["dtype"])) for d in (*file.get_input_details(), *file.get_output_details())} == {io}
-    if io == "float32":
-        expected, (found,) = nets.outputs(model, x)[0], made.lite()([x])
-        assert np.abs(found - expected).mean() < 0.1 * np.abs(expected).mean()
-        assert 0 < made.max_relative_error < 0.25
+    expected, (found,) = nets.outputs(model, x)[0], made.lite()([x])
+    assert np.abs(found - expected).mean() < 0.1 * np.abs(expected).mean()
+    assert 0 < made.max_relative_error < 0.25
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a"), ("z_image", "a_vector")])
+def test_several_inputs_are_calibrated_by_name(names):
+    """The converter has an order of inputs of its own."""
+    one, other = keras.Input((8,), name=names[0]), keras.Input((8,), name=names[1])
+    x = layers.Concatenate()([layers.Dense(16, activation="relu")(one), layers.Dense(16, activation="relu")(other)])
+    net = nets.randomized(keras.Model([one, other], layers.Dense(4)(x)))
+    first = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    made = kt.quantize(net, kt.Int8PTQ(((first, 100 * first[::-1]),)))
+    assert made.max_relative_error < 0.05
+
+
+def test_a_file_that_is_far_off_is_said(model, data):
+    """Sixteen examples of next to nothing, and one that is large: one scale cannot serve both."""
+    x = np.concatenate([1e-4 * data[0], 1e3 * data[0][:1]])
+    narrow = nets.randomized(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, activation="tanh")]))
+    with pytest.warns(UserWarning, match=r"int8_ptq file of .* differs from the model by .*kt.measure"):
+        kt.quantize(narrow, kt.Int8PTQ(x, seed=3))
 
 
 def test_sixteen_bit_activations_are_closer(model, data):
@@ -188,12 +213,33 @@ class TestTraining:
         made = self.trained(net, (inputs, targets), epochs=1, loss={"sum": "mse", "one": "mse"}, learning_rate=1e-3)
         found = dict(zip(("one", "sum"), made.lite()(inputs), strict=True))
         for name, expected in made.model(inputs).items():
-            assert np.abs(found[name] - expected).max() < 0.1 * np.abs(expected).max()
+            assert np.abs(found[name] - expected).max() < 0.2 * np.abs(expected).max()
 
     def test_an_optimizer_with_its_options(self):
         given = keras.optimizers.SGD(0.5, momentum=0.9, nesterov=True)
-        made = qat._optimizer(kt.Int8QAT(optimizer=keras.optimizers.serialize(given), learning_rate=0.1))
+        made = qat._optimizer(kt.Int8QAT(optimizer=given, learning_rate=0.1))
         assert (made.momentum, made.nesterov, float(made.learning_rate)) == (0.9, True, pytest.approx(0.1))
+
+    @pytest.mark.parametrize("after", ["relu", "sum"])
+    def test_a_shared_layer_rounds_each_call_by_itself(self, after):
+        """The first call is fused with a ReLU, or sees inputs of another size."""
+        a, b = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+        shared = layers.Dense(5, name="shared")
+        x = layers.ReLU(name="relu")(shared(a)) if after == "relu" else shared(a)
+        net = nets.randomized(keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([x, shared(b)]))))
+        rng = np.random.default_rng(0)
+        inputs = (100 * rng.normal(size=(32, 6)).astype("float32"), rng.normal(size=(32, 6)).astype("float32"))
+        made = self.trained(net, (inputs, np.zeros((32, 2))), epochs=0, loss="mse")
+        expected = net(list(inputs)).numpy()
+        # Ranges are means over batches, so a few extremes are cut; with the other call's range nearly all would be.
+        assert np.abs(made.lite()(list(inputs))[0] - expected).max() < 0.25 * np.abs(expected).max()
+
+    def test_an_endless_data_set(self, data):
+        import tensorflow as tf
+
+        net = nets.randomized(nets.residual())
+        endless = tf.data.Dataset.from_tensor_slices(data).batch(16).repeat()
+        assert self.trained(net, endless, epochs=2, steps_per_epoch=2, loss=nets.CROSS_ENTROPY).float_operations == {}
 
     def test_progress_like_fit(self, model, data, capsys):
         self.trained(model, data, epochs=2, verbose=2)
@@ -210,6 +256,15 @@ class TestBadInput:
     def test_another_shape(self, model):
         with pytest.raises(kt.errors.BadInput, match="must have the model's input shapes"):
             kt.quantize(model, kt.Int8PTQ(np.ones((4, 9, 8, 3), "float32")))
+
+    def test_constant_calibration(self, model):
+        with pytest.raises(kt.errors.BadInput, match="Calibration data must vary"):
+            kt.quantize(model, kt.Int8PTQ(np.zeros((8, 8, 8, 3), "float32")))
+
+    def test_litert_cannot_run_the_file(self, data):
+        net = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.LayerNormalization(), layers.Dense(3)])
+        with pytest.raises(kt.errors.ConversionError, match=r"SquaredDifference|does not name"):
+            kt.quantize(net, kt.Int16x8PTQ(data[0].reshape(-1, 6)))
 
     def test_another_range(self, data):
         net = nets.residual()

@@ -49,7 +49,8 @@ class Segment:
         for step in self.steps:
             config, arguments = _remade(step, keep)
             config.pop("name", None)
-            made.append([type(step.call.operation).__name__, config, repr(arguments)])
+            static = keras.tree.map_structure(lambda leaf: "tensor" if isinstance(leaf, Tensor) else leaf, arguments)
+            made.append([type(step.call.operation).__name__, config, repr(static)])
         return json.dumps([self._shapes(keep), made], default=str, sort_keys=True)
 
     def model(self, keep: Keep) -> Any:

@@ -11,8 +11,7 @@ import numpy as np
 from keras_taylor._flatten import flatten
 from keras_taylor._lite import Latency, compare_latency
 from keras_taylor._quantize.config import Int8PTQ, Int8QAT, Quantizer, quantizer_for
-from keras_taylor._quantize.convert import convert, serving
-from keras_taylor._quiet import quiet
+from keras_taylor._quantize.convert import argument, convert, serving
 from keras_taylor._verify import example_inputs
 
 
@@ -29,9 +28,8 @@ def file_like(model: Any, quantizer: str | Quantizer | None, io: str | None = No
         kind = Int8PTQ(io=kind.io)
     if io == "integer" and isinstance(kind, Int8PTQ):
         kind = replace(kind, io=kind.types[1])
-    noise = example_inputs(program, seed=0, batch=1)
-    with quiet():
-        return convert(serving(model), kind, program, lambda: iter([noise]))
+    noise = dict(zip(map(argument, program.input_names), example_inputs(program, seed=0, batch=1), strict=True))
+    return convert(serving(model), kind, program, lambda: iter([noise]))
 
 
 def latencies(files: Sequence[bytes], threads: int, seconds: float = 3.0) -> list[Latency]:

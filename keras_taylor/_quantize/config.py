@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import keras
 
 from keras_taylor.errors import BadInput, unknown_name
 
@@ -17,10 +18,12 @@ class Quantizer:
         name: what tables and the command line call it.
         weight_bits: precision of the weights of convolutions and dense layers.
         activation_bits: precision that these layers compute in.
+        least_elements: kernels with fewer stay in float32.
     """
 
     name: ClassVar[str] = "float32"
     weight_bits: ClassVar[int] = 32
+    least_elements: ClassVar[int] = 0
     activation_bits: ClassVar[int] = 32
 
 
@@ -51,6 +54,7 @@ class DynamicRange(Quantizer):
     """
 
     name = "dynamic"
+    least_elements = 1024
     weight_bits = 8
     activation_bits = 8
 
@@ -99,7 +103,10 @@ class Int8PTQ(_Integer):
 
 @dataclass(frozen=True)
 class Int16x8PTQ(Int8PTQ):
-    """As `Int8PTQ`, with activations in 16 bits. `io` is `"float32"` or `"int16"`."""
+    """As `Int8PTQ`, with activations in 16 bits. `io` is `"float32"` or `"int16"`.
+
+    The converter gives a layer that is called several times one scale for all calls: there int8 can be closer.
+    """
 
     name = "int16x8_ptq"
     activation_bits = 16
@@ -118,7 +125,7 @@ class Int8QAT(_Integer):
         epochs: of quantization-aware training.
         steps_per_epoch: as in `fit`.
         learning_rate: of the optimizer; a tenth to a hundredth of what trained the model is usual.
-        optimizer: a name that Keras knows, or what `keras.optimizers.serialize` makes of an optimizer.
+        optimizer: a name that Keras knows, or an optimizer, whose options are taken (but for the learning rate).
         loss: used instead of the compiled one.
         batch_size: for arrays.
         seed: for the order of the data.
@@ -133,7 +140,7 @@ class Int8QAT(_Integer):
     epochs: int = 3
     steps_per_epoch: int | None = None
     learning_rate: float = 1e-4
-    optimizer: str | Mapping[str, Any] = "adam"
+    optimizer: Any = "adam"
     loss: Any = None
     batch_size: int = 32
     seed: int = 0
@@ -143,6 +150,10 @@ class Int8QAT(_Integer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.optimizer, keras.optimizers.Optimizer):
+            made = keras.optimizers.serialize(self.optimizer)
+            made["config"].pop("name")  # a counter, which says nothing
+            object.__setattr__(self, "optimizer", made)
         if not isinstance(self.epochs, int) or self.epochs < 0:
             raise BadInput(f"Int8QAT(epochs=) must be a whole number of at least 0. Received: {self.epochs!r}.")
         if not self.learning_rate > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,9 +14,10 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from keras_taylor._flatten import Call, Program, functional, infer
 from keras_taylor._quantize.config import Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
+from keras_taylor._quiet import quiet
 from keras_taylor.errors import ConversionError
 
-Examples = Callable[[], Iterator[list[Any]]]
+Examples = Callable[[], Iterator[dict[str, Any]]]
 
 
 def argument(name: str) -> str:
@@ -47,7 +49,7 @@ def convert(function: Any, quantizer: Quantizer, program: Program, examples: Exa
         function: its variables become constants.
         quantizer: the precision of the file.
         program: the model behind it, to find the layer that an operation comes from.
-        examples: yields the inputs of single calls, to take the ranges of activations from.
+        examples: yields the inputs of single calls by name, to take the ranges of activations from.
 
     Raises:
         ConversionError: the converter refuses an operation; names it and the layer it came from.
@@ -55,8 +57,10 @@ def convert(function: Any, quantizer: Quantizer, program: Program, examples: Exa
     with tempfile.TemporaryDirectory() as folder:
         # Gradients are of no use here, and those of some activations cannot be saved.
         options = tf.saved_model.SaveOptions(save_debug_info=True, experimental_custom_gradients=False)
-        tf.saved_model.save(tf.Module(), folder, signatures=_frozen(function), options=options)
-        return _convert(tf.lite.TFLiteConverter.from_saved_model(folder), quantizer, program, examples)
+        with quiet(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")  # the converter uses its own
+            tf.saved_model.save(tf.Module(), folder, signatures=_frozen(function), options=options)
+            return _convert(tf.lite.TFLiteConverter.from_saved_model(folder), quantizer, program, examples)
 
 
 def _convert(converter: Any, quantizer: Quantizer, program: Program, examples: Examples | None) -> bytes:
@@ -92,7 +96,7 @@ def _frozen(function: Any) -> Any:
 
 def _explain(message: str, program: Program) -> str:
     """What the converter refuses, in the words of the model."""
-    refused = sorted(set(re.findall(r"error: '(?:tf|tfl)\.(\w+)' op", message)))
+    refused = sorted(set(re.findall(r"error: '(?:tf|tfl)\.(\w+)' op", message) or re.findall(r"\btf\.([A-Z]\w+)", message)))
     origins = [call.name for call in program.calls if refused and _kinds(call) & set(refused)]
     said = re.search(r"error: ([^\n]+)", message)
     return (

@@ -36,8 +36,9 @@ def libraries() -> SimpleNamespace:
         tf_keras=tf_keras,
         layers=tf_keras.layers,
         Wrapper=quantize_wrapper.QuantizeWrapperV2,
-        InputQuantizer=quantize_layer.QuantizeLayer,
+        Rounding=quantize_layer.QuantizeLayer,
         AllValues=quantizers.AllValuesQuantizer,
+        MovingAverage=quantizers.MovingAverageQuantizer,
         configs={
             "Conv2D": registry.Default8BitConvQuantizeConfig,
             "DepthwiseConv2D": registry.Default8BitConvQuantizeConfig,
@@ -68,6 +69,7 @@ class Bridge:
         self._libraries = libraries()
         self._quantized = quantized
         self._made: dict[Any, Any] = {}
+        self._names = 0
         self.rounded: dict[str, Any] = {}
         self.ranges: dict[str, tuple[Any, Any]] = {}
         self.trainable: list[Any] = []
@@ -97,11 +99,7 @@ class Bridge:
         self.rounded[f"input {number}"] = tensor
         if not self._quantized:
             return tensor
-        quantizer = self._libraries.AllValues(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
-        layer = self._libraries.InputQuantizer(quantizer)
-        result = layer(tensor)
-        self.ranges[f"input {number}"] = (layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"])
-        return result
+        return self._rounded(f"input {number}", tensor, self._libraries.AllValues)
 
     def _call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         leaves = keras.tree.flatten((args, kwargs))
@@ -115,13 +113,19 @@ class Bridge:
     def _apply(self, node: Node, value: Any) -> Any:
         if node.alone and len(value.shape) == 4 and node.legacy.config["axis"] in (-1, 3):
             value = self._layer(node, value, _IDENTITY)(value)
-        layer = self._layer(node, value, node.legacy)
-        result = layer(value)
-        if node.rounds:
-            name = f"{node.call.name} {node.slot}"
-            self.rounded[name] = result
-            if self._quantized:
-                self.ranges[name] = (layer._output_quantizer_vars["min_var"], layer._output_quantizer_vars["max_var"])
+        result = self._layer(node, value, node.legacy)(value)
+        if not node.rounds:
+            return result
+        name = f"{node.call.name} {node.slot}"
+        self.rounded[name] = result
+        return self._rounded(name, result, self._libraries.MovingAverage) if self._quantized else result
+
+    def _rounded(self, name: str, tensor: Any, kind: Any) -> Any:
+        """Round a tensor by a scale of its own: a layer that is called twice has two."""
+        layer = self._libraries.Rounding(kind(num_bits=8, per_axis=False, symmetric=False, narrow_range=False))
+        layer._name = self._unique(f"round_{name}")
+        result = layer(tensor)
+        self.ranges[name] = (layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"])
         return result
 
     def _layer(self, node: Node, value: Any, legacy: Legacy) -> Any:
@@ -132,7 +136,7 @@ class Bridge:
         return self._made[key]
 
     def _make(self, node: Node, value: Any, legacy: Legacy) -> Any:
-        operation, name = node.call.operation, _name(node, legacy)
+        operation, name = node.call.operation, self._unique(node.call.name)
         if legacy.kind is None:
             layer = _running(self._libraries.layers.Layer, node.call)(name=name)
         else:
@@ -146,11 +150,15 @@ class Bridge:
             source = getattr(operation, attribute)
             variable.assign(source)
             self._weights.append((source, variable))
-        rounds = node.rounds and legacy is not _IDENTITY
-        if not self._quantized or not (rounds or legacy.kernel):
+        if not self._quantized or not legacy.kernel:
             return layer
         config = self._libraries.configs.get(legacy.kind, self._libraries.Config)
-        return self._libraries.Wrapper(layer, config([legacy.kernel] if legacy.kernel else [], [], rounds))
+        return self._libraries.Wrapper(layer, config([legacy.kernel], [], False))
+
+    def _unique(self, name: str) -> str:
+        """A name that tf_keras takes, and that no other layer has."""
+        self._names += 1
+        return f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}.{self._names}"
 
 
 _IDENTITY = Legacy(
@@ -160,11 +168,6 @@ _IDENTITY = Legacy(
     kernel="depthwise_kernel",
 )
 """Stands before a BatchNormalization that no convolution precedes: LiteRT folds one into the other, and rounds once."""
-
-
-def _name(node: Node, legacy: Legacy) -> str:
-    end = ".identity" if legacy is _IDENTITY else f".{node.slot}" if node.slot else ""
-    return re.sub(r"[^\w.-]", "_", node.call.name) + end
 
 
 def _running(base: Any, call: Call) -> Any:

@@ -30,11 +30,6 @@ class Node:
     readers: list[Node | None] = field(default_factory=list)
 
     @property
-    def last(self) -> bool:
-        """Whether it gives the outputs of its call."""
-        return self.readers == [] or any(reader is None or reader.call is not self.call for reader in self.readers)
-
-    @property
     def alone(self) -> bool:
         """Whether it is a BatchNormalization that no kernel precedes."""
         (given,) = self.before if len(self.before) == 1 else (None,)

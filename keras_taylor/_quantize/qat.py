@@ -45,7 +45,7 @@ def train(model: Any, quantizer: Int8QAT, objective: Objective) -> tuple[Any, An
     graph = trace(copy)
     plain, bridge = Bridge(graph), Bridge(graph, quantized=True)
     inputs = example_inputs(graph.program, seed=0)
-    error = relative_error(run(copy, inputs), _arrays(plain.model(inputs, training=False)))
+    error = relative_error(run(copy, inputs), outputs(plain.model, inputs))
     if not error <= 1e-5:
         raise ExportMismatch(
             f"The tf_keras form of {model.name!r} must compute what the model computes. Received: a relative error of "
@@ -129,6 +129,9 @@ def _epoch(quantizer: Int8QAT, epoch: int) -> Iterator[Any]:
         length = len(keras.tree.flatten(data)[0])
         order = np.random.default_rng((quantizer.seed, epoch)).permutation(length)
         data = keras.tree.map_structure(lambda a: None if a is None else np.asarray(a)[order], tuple(data))
+    elif isinstance(data, tf.data.Dataset) and quantizer.steps_per_epoch is not None:
+        # As in `fit`: an epoch goes on where the one before has stopped.
+        data = data.repeat().skip(epoch * quantizer.steps_per_epoch).take(quantizer.steps_per_epoch)
     for batch in batches(data, batch_size=quantizer.batch_size):
         yield keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), batch)
 
@@ -145,8 +148,9 @@ def _optimizer(quantizer: Int8QAT) -> Any:
     return kind(learning_rate=quantizer.learning_rate, **{key: options[key] for key in taken & options.keys()})
 
 
-def _arrays(outputs: Any) -> list[Any]:
-    return [np.asarray(value) for value in tf.nest.flatten(outputs)]
+def outputs(model: Any, inputs: list[Any]) -> list[Any]:
+    """What a tf_keras model gives in inference, as flat arrays."""
+    return [np.asarray(value) for value in tf.nest.flatten(model(inputs, training=False))]
 
 
 def serving(model: Any, specs: list[Any]) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from keras_taylor._flatten import Program, flatten
 from keras_taylor._inputs import read_inputs, warn_of_range
@@ -17,11 +20,13 @@ from keras_taylor._quantize.contents import float_operations
 from keras_taylor._quantize.convert import argument, convert, serving, specs
 from keras_taylor._quantize.process import unchanged
 from keras_taylor._verify import example_inputs, relative_error, run
-from keras_taylor.errors import BadInput, ExportMismatch
+from keras_taylor.errors import BadInput, ConversionError, ExportMismatch
 
 _TOLERANCE: dict[type[Quantizer], float] = {Float32: 1e-3, Float16: 3e-2}
 _COARSE = 1.0
 """Largest relative error of an 8-bit file: beyond it, putting out zero would be no worse."""
+_FAR = 0.25
+"""An error of which the user should know."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,7 @@ class Quantized:
         model: the Keras model: for `Int8QAT` a copy with the trained weights, otherwise the model itself.
         max_relative_error: largest difference between the file's outputs, run by LiteRT, and this model's, relative to the
             largest magnitude of an output. On calibration or training examples where there are any, else on random inputs.
+            For `Int8QAT`, the difference from the trained model with rounding simulated.
         inputs: names of the file's inputs, in the model's order.
     """
 
@@ -85,7 +91,8 @@ def quantize(model: Any, quantizer: str | Quantizer | None = None, *, seed: int 
     """
     chosen = quantizer_for(quantizer)
     program = flatten(model)
-    _check(model, program, chosen)
+    check_convertible(model, program)
+    _check_data(chosen)
     with unchanged():
         return _quantize(model, program, chosen, seed)
 
@@ -95,22 +102,28 @@ def _quantize(model: Any, program: Program, chosen: Quantizer, seed: int) -> Qua
     if isinstance(chosen, Int8QAT):
         trained, copy = qat.train(model, chosen, summed_loss(model, chosen.loss))
         content = convert(qat.serving(trained, specs(model)), chosen, program)
-        inputs = read_inputs(model, program, chosen.data, 8, 8, chosen.seed)
-        return _checked(Quantized(content, chosen, copy, 0.0, names), inputs)
+        inputs = read_inputs(model, program, chosen.data, 32, 32, chosen.seed)
+        return _checked(Quantized(content, chosen, copy, 0.0, names), inputs, qat.outputs(trained, inputs))
     if not isinstance(chosen, Int8PTQ):
         content = convert(serving(model), chosen, program)
-        return _checked(Quantized(content, chosen, model, 0.0, names), example_inputs(program, seed, batch=1))
+        inputs = example_inputs(program, seed, batch=1)
+        return _checked(Quantized(content, chosen, model, 0.0, names), inputs, run(model, inputs))
     inputs = read_inputs(model, program, chosen.calibration, 32, chosen.examples, chosen.seed)
-    warn_of_range(program, [x[:64] for x in inputs], stacklevel=5)
+    if all(np.ptp(x) == 0 for x in inputs):
+        raise BadInput(f"Calibration data must vary. Received: {len(inputs[0])} examples of one constant value.")
+    warn_of_range(program, [x[:64] for x in inputs], stacklevel=4)
 
-    def examples() -> Iterator[list[Any]]:
-        yield from ([x[i : i + 1] for x in inputs] for i in range(len(inputs[0])))
+    def examples() -> Iterator[dict[str, Any]]:
+        # By name: the converter has an order of its own.
+        yield from ({name: x[i : i + 1] for name, x in zip(names, inputs, strict=True)} for i in range(len(inputs[0])))
 
     content = convert(serving(model), chosen, program, examples)
-    return _checked(Quantized(content, chosen, model, 0.0, names), [x[:8] for x in inputs])
+    few = [x[:32] for x in inputs]
+    return _checked(Quantized(content, chosen, model, 0.0, names), few, run(model, few))
 
 
-def _check(model: Any, program: Program, quantizer: Quantizer) -> None:
+def check_convertible(model: Any, program: Program) -> None:
+    """Raise `BadInput` for what no file can be made of."""
     for tensor in program.inputs:
         if None in tensor.shape[1:]:
             raise BadInput(
@@ -124,21 +137,42 @@ def _check(model: Any, program: Program, quantizer: Quantizer) -> None:
             f"An exported model must compute in float32. Received: {model.name!r}, which computes in {coarse.pop()}. Build "
             "it again without the mixed precision policy and call set_weights(model.get_weights())."
         )
+
+
+def _check_data(quantizer: Quantizer) -> None:
     for kind, name in ((Int8PTQ, "calibration"), (Int8QAT, "data")):
         if isinstance(quantizer, kind) and getattr(quantizer, name) is None:
             raise BadInput(
-                f"{type(quantizer).__name__} must have {name}. Received: None. Pass training inputs: "
-                f"kt.{type(quantizer).__name__}({name}=x_train)."
+                f"{type(quantizer).__name__} must have {name}. Received: None. Pass training "
+                f"{'inputs: calibration=x_train' if kind is Int8PTQ else 'data with labels: data=(x_train, y_train)'}."
+            )
+        if isinstance(quantizer, kind) and isinstance(getattr(quantizer, name), Iterator):
+            raise BadInput(
+                f"{name} of {type(quantizer).__name__} must be readable more than once. Received: an iterator. Pass arrays, a "
+                "tf.data.Dataset or a PyDataset."
             )
 
 
-def _checked(made: Quantized, inputs: list[Any]) -> Quantized:
-    error = relative_error(run(made.model, inputs), made.lite()(inputs))
+def _checked(made: Quantized, inputs: list[Any], expected: list[Any]) -> Quantized:
+    try:
+        outputs = made.lite()(inputs)
+    except RuntimeError as failure:
+        raise ConversionError(
+            f"LiteRT must be able to run the {made.quantizer.name} file of {made.model.name!r}. Received: "
+            f"{' '.join(str(failure).split())}. Replace the operation, or use another precision."
+        ) from failure
+    error = relative_error(expected, outputs)
     tolerance = _TOLERANCE.get(type(made.quantizer), _COARSE)
     if not error <= tolerance:
         raise ExportMismatch(
             f"The exported file must compute what {made.model.name!r} computes. Received: a relative error of {error:.1e} "
             f"(tolerance {tolerance:.0e}). Check the model for operations that LiteRT lacks, or for NaN; for 8 bits, "
             "whether the calibration data are scaled as in training."
+        )
+    if error > _FAR and tolerance == _COARSE:
+        warnings.warn(
+            f"The {made.quantizer.name} file of {made.model.name!r} differs from the model by {error:.2f} of the largest "
+            "output. Measure its accuracy with kt.measure before you use it; kt.Int8QAT or kt.Float16 come closer.",
+            stacklevel=4,
         )
     return replace(made, max_relative_error=error)

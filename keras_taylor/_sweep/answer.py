@@ -123,7 +123,7 @@ def _share(group: SweepGroup) -> str:
 
 
 def _points(loss: float) -> str:
-    return f"{100 * loss:.2g} points"
+    return f"{100 * loss:.3g} points"
 
 
 def _label(group: SweepGroup) -> str:

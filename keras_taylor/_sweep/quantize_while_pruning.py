@@ -47,7 +47,7 @@ def quantize_while_pruning(
         The quantized model, and all that was removed from `model`.
     """
     rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-    recovery = replace(quantizer, optimizer=keras.optimizers.serialize(model.optimizer), learning_rate=rate)
+    recovery = replace(quantizer, optimizer=model.optimizer, learning_rate=rate)
     graph = trace(model)
     full = totals(graph)
     run = _QuantizedRun(model, graph, rebuild(model, PruningPlan({})), data, epochs, None, {}, None)

@@ -80,7 +80,7 @@ def sweep(
     TensorFlow is set to the seed of the row: with arrays, rows do not depend on where a sweep was interrupted.
 
     The target 1.0 is the fair baseline: the unpruned model, trained on for the same epochs as the pruned ones. With
-    `epochs=0` it is the model itself.
+    `epochs=0` it is the model itself. Rows of `Int8QAT` are trained for the epochs of the quantizer on top.
 
     Orders:
         `"prune_quantize"`: prune and fine-tune once for each target and seed, then quantize in every precision.
@@ -144,6 +144,10 @@ def sweep(
     graph = trace(model)
     if len(model.outputs) != 1:
         raise BadInput(f"The model must have one output, whose accuracy is measured. Received: {len(model.outputs)}.")
+    if model.outputs[0].shape[-1] == 1:
+        raise BadInput(
+            "The model must put out one number per class. Received: a single output unit. Use two units and softmax."
+        )
     for target in targets:
         check_feasible(graph, Target(macs=target), rules)
     check_repair(repair, data)
@@ -388,7 +392,12 @@ def _check_grid(targets: Sequence[float], orders: Sequence[str], seeds: Sequence
             raise unknown_name("order", order, ORDERS)
     if not orders or len(set(orders)) < len(orders):
         raise BadInput(f"orders must be different, and at least one. Received: {orders!r}.")
-    if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+    if (
+        not isinstance(seeds, Sequence)
+        or not seeds
+        or len(set(seeds)) < len(seeds)
+        or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+    ):
         raise BadInput(f"seeds must be different whole numbers of at least 0, and at least one. Received: {seeds!r}.")
     if not isinstance(epochs, int) or epochs < 0:
         raise BadInput(f"epochs must be a whole number of at least 0. Received: {epochs!r}.")
