@@ -207,6 +207,7 @@ def main(
             "rebuild, *all* includes building, saving, loading and comparing.",
             table(HEADER, [row.cells() for row in rows]),
             f"Made by `python benchmarks/keras_applications.py`. {environment}.",
+            "The same networks, quantized to 8 bits after and during training: [compatibility_8bit.md](compatibility_8bit.md).",
         )
     raise typer.Exit(int(good < len(rows)))
 
