@@ -68,6 +68,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 def main(
     only: Annotated[str, typer.Option(help="One builder; nothing is written then.")] = "",
     seed: int = 0,
+    report: Annotated[bool, typer.Option(help="Only write the document, from the rows there are.")] = False,
     results: Annotated[Path, typer.Option(help="JSON file; a .md file is written beside it.")] = DOCS
     / "compatibility_8bit.json",
 ) -> None:
@@ -78,7 +79,7 @@ def main(
     rows = [] if only else stored(results)["rows"]
     # The largest ones last.
     for name in [only] if only else sorted(BUILDERS, key=lambda name: name.startswith("ConvNeXt")):
-        if any(row["name"] == name for row in rows):
+        if report or any(row["name"] == name for row in rows):
             continue
         rows.append(examine(name, seed))
         print(" | ".join(cells(rows[-1])), flush=True)
@@ -91,6 +92,7 @@ def main(
     print(verdict)
     if only:
         return
+    missing = [name for name in BUILDERS if name not in {row["name"] for row in rows}]
     rows.sort(key=lambda row: list(BUILDERS).index(row["name"]))
     write(
         results.with_suffix(".md"),
@@ -102,6 +104,7 @@ def main(
         "random images, so it says that the file runs, not how exact a trained net would be. *in float* is what the file "
         "computes in float32.",
         table(HEADER, [cells(row) for row in rows]),
+        *([f"Not run: {', '.join(missing)}."] if missing else []),
         f"Made by `python benchmarks/quantize_applications.py`. {environment}.",
     )
 
