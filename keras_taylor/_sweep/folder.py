@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._files import check_writable, write_atomically
+from keras_taylor._folder import as_json, check_same, read_json, writable_folder, write_json
 from keras_taylor._sweep.rows import SweepRow
 from keras_taylor.errors import BadInput
 
@@ -26,27 +25,17 @@ class SweepFolder:
     """
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any]) -> None:
-        self.root = Path(folder)
-        try:
-            for part in ("rows", "files", "models"):
-                (self.root / part).mkdir(parents=True, exist_ok=True)
-                check_writable(self.root / part / "any")
-        except OSError as error:
-            raise BadInput(f"run_dir must be a folder that can be made. Received: {str(folder)!r} ({error}).") from None
-        self._identify(json.loads(json.dumps(identity, default=str)))
+        self.root = writable_folder(folder, ("rows", "files", "models"))
+        self._identify(as_json(identity))
 
     def _identify(self, identity: dict[str, Any]) -> None:
         path = self.root / "sweep.json"
         if path.exists():
-            stored = _read(path)
-            differences = [f"{name} was {was} and is {now}" for name, was, now in _differences(stored, identity)]
-            if differences:
-                raise BadInput(
-                    f"run_dir must hold a sweep of the same model, data and settings. Received: {str(self.root)!r}, where "
-                    f"{'; '.join(differences)}. Pass another run_dir, or what it was started with."
-                )
+            stored = read_json(path)
+            common = set(stored["quantizers"]) & set(identity["quantizers"])
+            check_same(self.root, "a sweep", *(_with(one, common) for one in (stored, identity)))
             identity["quantizers"] = stored["quantizers"] | identity["quantizers"]
-        _write(path, identity)
+        write_json(path, identity)
 
     def row(self, key: str) -> SweepRow | None:
         """The stored row, if it is finished."""
@@ -54,13 +43,13 @@ class SweepFolder:
         if not path.exists():
             return None
         try:
-            return SweepRow(**_read(path))
+            return SweepRow(**read_json(path))
         except TypeError as error:
             raise BadInput(f"A row must be as this version writes it. Received: {str(path)!r} ({error}). Delete it.") from None
 
     def store(self, key: str, row: SweepRow) -> None:
         """Write the row, at once or not at all."""
-        _write(self.root / "rows" / f"{key}.json", asdict(row))
+        write_json(self.root / "rows" / f"{key}.json", asdict(row))
 
     def file(self, key: str) -> Path:
         """Where the file of a row goes."""
@@ -73,33 +62,6 @@ class SweepFolder:
         return folder / "model.keras"
 
 
-def _differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    common = set(stored["quantizers"]) & set(now["quantizers"])
-    before, after = (
-        dict(_flat({**one, "quantizers": {name: value for name, value in one["quantizers"].items() if name in common}}))
-        for one in (stored, now)
-    )
-    for name in dict.fromkeys([*before, *after]):
-        if before.get(name) != after.get(name):
-            was, is_now = (json.dumps(one[name]) if name in one else "absent" for one in (before, after))
-            yield name, was, is_now
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _flat(inner, f"{path}.{name}" if path else name)
-    else:
-        yield path, value
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{path.name} must be JSON. Received: {str(path)!r} ({error}). Delete it.") from None
-
-
-def _write(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1)
-    write_atomically(path, lambda part: Path(part).write_text(text, encoding="utf-8"))
+def _with(identity: Mapping[str, Any], quantizers: set[str]) -> dict[str, Any]:
+    """The identity with these quantizers only."""
+    return {**identity, "quantizers": {name: value for name, value in identity["quantizers"].items() if name in quantizers}}

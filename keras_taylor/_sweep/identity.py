@@ -1,25 +1,21 @@
-"""What makes two sweeps the same: model, data, settings, versions, as JSON values."""
+"""What makes two sweeps the same: quantizers and versions, too."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
 from keras_taylor._graph import ChannelGraph
+from keras_taylor._identity import described, described_data, identity_of
 from keras_taylor._plan import Constraints
 from keras_taylor._quantize.config import Quantizer
 
 _PACKAGES = ("ai-edge-litert", "keras", "keras-taylor", "tensorflow", "tensorflow-model-optimization")
 
 
-def identity_of(
+def identity_of_sweep(
     model: Any,
     graph: ChannelGraph,
     data: Mapping[str, Any],
@@ -28,29 +24,10 @@ def identity_of(
 ) -> dict[str, Any]:
     """All that must be equal for stored rows to be of the same sweep."""
     return {
-        "model": {"name": model.name, "structure": graph.fingerprint, "weights": _hash(w.numpy() for w in model.weights)},
-        "compiled": {"loss": described(model.loss), "optimizer": described(model.optimizer)},
-        "data": {name: described_data(value) for name, value in data.items()},
-        "settings": dict(settings),
+        **identity_of(model, graph, data, settings),
         "quantizers": {quantizer.name: _options(quantizer) for quantizer in quantizers},
         "versions": {name: version(name) for name in _PACKAGES},
     }
-
-
-def described(thing: Any) -> Any:
-    """A loss, an optimizer or the like, by its name and its options."""
-    if thing is None or isinstance(thing, (str, int, float, bool)):
-        return thing
-    if hasattr(thing, "get_config"):
-        config = thing.get_config()
-        config.pop("name", None)  # Keras counts: the second Adam of a process is adam_1
-        return {"class": type(thing).__name__, **{name: described(value) for name, value in config.items()}}
-    if isinstance(thing, Mapping):
-        return {str(name): described(value) for name, value in thing.items()}
-    if isinstance(thing, (list, tuple)):
-        return [described(value) for value in thing]
-    # No repr: that of a function holds its address.
-    return getattr(thing, "__qualname__", type(thing).__name__)
 
 
 def described_constraints(constraints: Constraints) -> dict[str, Any]:
@@ -58,30 +35,8 @@ def described_constraints(constraints: Constraints) -> dict[str, Any]:
     return {field.name: described(getattr(constraints, field.name)) for field in fields(constraints)}
 
 
-def described_data(data: Any) -> Any:
-    """Arrays by their content, other data by their kind and length."""
-    if data is None:
-        return None
-    if isinstance(data, tf.data.Dataset):
-        return {"kind": "tf.data.Dataset", "elements": str(data.element_spec), "batches": int(data.cardinality())}
-    if isinstance(data, keras.utils.PyDataset):
-        return {"kind": type(data).__name__, "batches": data.num_batches}
-    if not isinstance(data, (tuple, list, Mapping)) and not hasattr(data, "shape"):
-        return {"kind": type(data).__name__}
-    arrays = [np.asarray(a) for a in keras.tree.flatten(data) if a is not None]
-    return {"arrays": [f"{a.dtype}{list(a.shape)}" for a in arrays], "content": _hash(arrays)}
-
-
 def _options(quantizer: Quantizer) -> dict[str, Any]:
     options = {field.name: getattr(quantizer, field.name) for field in fields(quantizer)}
     return {
         name: described_data(value) if name in ("calibration", "data") else described(value) for name, value in options.items()
     }
-
-
-def _hash(arrays: Any) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]

@@ -39,7 +39,7 @@ from keras_taylor._report import Report
 from keras_taylor._schedule import Schedule, schedule_for
 from keras_taylor._scoring import DEFAULT_CRITERION
 from keras_taylor._sweep.folder import SweepFolder
-from keras_taylor._sweep.identity import described_constraints, identity_of
+from keras_taylor._sweep.identity import described_constraints, identity_of_sweep
 from keras_taylor._sweep.quantize_while_pruning import quantize_while_pruning
 from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._sweep.table import SweepTable
@@ -171,7 +171,7 @@ def sweep(
         "threads": threads,
         "runs": runs,
     }
-    identity = identity_of(model, graph, {"train": data, "validation": validation_data}, settings, chosen)
+    identity = identity_of_sweep(model, graph, {"train": data, "validation": validation_data}, settings, chosen)
     removal = Removal(criterion_for(criterion), rank, model.loss, examples, batch_size, repair=repair, verbose=int(verbose > 1))
     grid = _Grid(
         model,
