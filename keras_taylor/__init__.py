@@ -1,6 +1,6 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
-from keras_taylor import criteria, errors, testing
+from keras_taylor import criteria, errors, studies, testing
 from keras_taylor._bops import bops
 from keras_taylor._export import Export, export_tflite, read_note
 from keras_taylor._fit import fit_with_pruning
@@ -78,6 +78,7 @@ __all__ = [
     "repair",
     "score",
     "score_all",
+    "studies",
     "sweep",
     "testing",
     "trace",

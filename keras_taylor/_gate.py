@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,14 @@ import tensorflow as tf
 from keras_taylor._flatten import Call, functional
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor.errors import BadInput
+
+RECORDED: dict[str, Callable[[Any, Any], Any]] = {
+    "contribution": lambda activation, gradient: activation * gradient,
+    "absolute": lambda activation, gradient: tf.abs(activation * gradient),
+    "gradient": lambda activation, gradient: tf.abs(gradient),
+    "gradient_square": lambda activation, gradient: gradient**2,
+}
+"""What a probe can record at every position, from the activation and the gradient there."""
 
 
 @keras.saving.register_keras_serializable("keras_taylor")
@@ -76,7 +84,7 @@ class TaylorGate(keras.layers.Wrapper):
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The wrapped layer's outputs."""
         if self._probe is not None:
-            inputs = probed(inputs, self.axis, self._probe)
+            inputs = probed(inputs, self.axis, {"contribution": self._probe})
         return self.layer(inputs, *args, **kwargs)
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,28 +96,26 @@ class TaylorGate(keras.layers.Wrapper):
         return {**super().get_config(), "axis": self.axis}
 
 
-def probed(inputs: Any, axis: int, probe: Any, absolute: Any = None) -> Any:
+def probed(inputs: Any, axis: int, probes: Mapping[str, Any]) -> Any:
     """The identity, whose gradients with respect to its probes tell what each example and channel contributes.
 
     Args:
         inputs: a tensor, with channels along `axis`.
         axis: of the channels.
-        probe: zeros of shape `(batch, channels)`; its gradient is the sum over positions of activation times gradient.
-        absolute: another one, if wanted; its gradient is the sum of the absolute values.
+        probes: by what they record, a name of `RECORDED`: zeros of shape `(batch, channels)`. The gradient with respect to a
+            probe is the sum over the positions.
     """
-    probes = (probe,) if absolute is None else (probe, absolute)
 
     @tf.custom_gradient
-    def identity(x: Any, *_: Any) -> Any:
+    def identity(x: Any, *given: Any) -> Any:
         def gradient(upstream: Any) -> tuple[Any, ...]:
-            product = tf.cast(x, tf.float32) * tf.cast(upstream, tf.float32)
-            values = (product,) if absolute is None else (product, tf.abs(product))
-            batch = tf.shape(probe)[0]
-            return upstream, *(tf.reduce_sum(by_example(value, axis, batch), 1) for value in values)
+            activation, slope = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
+            batch = tf.shape(given[0])[0]
+            return upstream, *(tf.reduce_sum(by_example(RECORDED[name](activation, slope), axis, batch), 1) for name in probes)
 
         return tf.identity(x), gradient
 
-    return identity(inputs, *probes)
+    return identity(inputs, *probes.values())
 
 
 def by_example(x: Any, axis: int, batch: Any) -> Any:

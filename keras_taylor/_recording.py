@@ -28,6 +28,9 @@ _HALF_SCALE = 2.0**12
 
 Columns = dict[str, Any]
 
+# What else than the contribution probes record, and the statistic that it makes.
+_PROBED = {"absolute": "absolute_positions", "gradient": "gradient", "gradient_square": "gradient_square"}
+
 
 def from_weights(graph: ChannelGraph, needs: frozenset[str]) -> Record:
     """The one `Record` of the criteria that need no data."""
@@ -152,8 +155,9 @@ class Recorder:
         if "contribution" in found:
             made["contribution"] = sites.to_channels(found["contribution"])
             made["absolute_members"] = sites.absolute_to_channels(found["contribution"])
-        if "absolute" in found:
-            made["absolute_positions"] = sites.to_channels(found["absolute"])
+        made |= {need: sites.to_channels(found[name]) for name, need in _PROBED.items() if name in found}
+        if "activation_square" in found:
+            made["activation_square"] = sites.to_channels(found["activation_square"])
         if "fisher" in found:
             draws = np.split(found["fisher"], self.draws)
             made["fisher"] = sum(sites.to_channels(draw) ** 2 for draw in draws) / self.draws
@@ -179,22 +183,22 @@ class Recorder:
         inputs = self.source._standardize_inputs(x)
         batch = tf.shape(inputs[0])[0]
         shapes = [(batch, len(site.channels)) for site in self.sites]
-        probes = [tf.zeros(shape) for shape in shapes]
-        absolutes = [tf.zeros(shape) for shape in shapes] if "absolute_positions" in self.needs else [None] * len(shapes)
-        taps = dict(zip(self.sites.by_call, zip(self.sites, probes, absolutes, strict=True), strict=True))
+        recorded = ["contribution", *(name for name, need in _PROBED.items() if need in self.needs)]
+        probes = {name: [tf.zeros(shape) for shape in shapes] for name in recorded}
+        at = [dict(zip(probes, one, strict=True)) for one in zip(*probes.values(), strict=True)]
+        taps = dict(zip(self.sites.by_call, zip(self.sites, at, strict=True), strict=True))
         seen: dict[str, list[Any]] = {}
 
         def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if id(call) in taps:
-                site, probe, absolute = taps[id(call)]
+                site, here = taps[id(call)]
                 for name, value in self._look(args[0], site.axis, batch).items():
                     seen.setdefault(name, []).append(value)
-                args = (probed(args[0], site.axis, probe, absolute), *args[1:])
+                args = (probed(args[0], site.axis, here), *args[1:])
             return infer(call, args, kwargs)
 
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(probes)
-            tape.watch([one for one in absolutes if one is not None])
             outputs = self.graph.program.run(inputs, call)
             loss = self._loss(self.objective, x, y, outputs, weight) * scale if self.needs & FROM_LOSS else None
             draws = self.draws if "fisher" in self.needs else 0
@@ -208,23 +212,24 @@ class Recorder:
             return {}
         found = {name: tf.concat(values, 1) for name, values in seen.items()}
         if self.needs & {"contribution", "absolute_members"}:
-            found["contribution"] = gradient(loss, probes)
-        if "absolute_positions" in self.needs:
-            found["absolute"] = gradient(loss, absolutes)
+            found["contribution"] = gradient(loss, probes["contribution"])
+        found |= {name: gradient(loss, probes[name]) for name in recorded[1:]}
+        if "gradient_square" in found:
+            found["gradient_square"] /= scale  # it holds the scale twice
         if sampled:
             root = tf.sqrt(_flat_weight(weight)) if weight is not None else 1.0
-            found["fisher"] = tf.concat([gradient(one, probes) * root for one in sampled], 0)
+            found["fisher"] = tf.concat([gradient(one, probes["contribution"]) * root for one in sampled], 0)
         if natural is not None:
 
             def objective(given: list[Any]) -> Any:
                 return self._loss(self.objective, x, y, given, weight)
 
-            found["gauss_newton"] = self.curvature.gauss_newton(tape, natural, probes, objective, scale)
+            found["gauss_newton"] = self.curvature.gauss_newton(tape, natural, probes["contribution"], objective, scale)
         return found
 
     def _look(self, x: Any, axis: int, batch: Any) -> Columns:
         """Statistics of the values that one site reads."""
-        wanted = self.needs & {"activation", "variance", "zeros"}
+        wanted = self.needs & {"activation", "activation_square", "variance", "zeros"}
         if not wanted:
             return {}
         values = by_example(tf.cast(x, tf.float32), axis, batch)
@@ -233,6 +238,8 @@ class Recorder:
             found["mean"] = tf.reduce_mean(values, 1)
         if "variance" in wanted:
             found["variance"] = tf.reduce_mean((values - found["mean"][:, None]) ** 2, 1)
+        if "activation_square" in wanted:
+            found["activation_square"] = tf.reduce_sum(values**2, 1)
         if "zeros" in wanted:
             found["zeros"] = tf.reduce_mean(tf.cast(values == 0, tf.float32), 1)
         return found

@@ -26,6 +26,7 @@ _self_labels
 _kernels _curvature
 _recording
 _scores
+_masked
 _scoring _oracle
 _ranking
 _plan
@@ -44,6 +45,7 @@ _prune
 _fit
 _export
 _sweep
+studies
 testing
 _demo
 _cli

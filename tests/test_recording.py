@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
+from keras_taylor.criteria._base import Averaged
 from tests import nets
 
 layers = keras.layers
@@ -111,3 +112,31 @@ def test_map_sizes_are_those_at_birth():
     sizes = map_sizes(graph)
     for name, positions in (("conv1", 6 * 6), ("conv2", 4 * 4), ("logits", 1)):
         assert set(sizes[nets.producer_channels(graph, name)]) == {positions}
+
+
+def test_sums_of_squares_and_gradients_by_hand():
+    """Activations 1, 2, 3 and their negatives; the mean over the positions of 2 a - 5 b is the loss."""
+    model = keras.Sequential([keras.Input((3, 1)), layers.Conv1D(2, 1, use_bias=False, name="conv")])
+    model.add(layers.Conv1D(1, 1, use_bias=False, name="reader"))
+    model.add(layers.GlobalAveragePooling1D())
+    model.get_layer("conv").set_weights([np.array([[[1.0, -1.0]]])])
+    model.get_layer("reader").set_weights([np.array([[[2.0], [-5.0]]])])
+    data = np.array([[[1.0], [2.0], [3.0]]] * 2, "float32"), np.zeros((2, 1), "float32")
+    expected = {
+        "gradient": [2.0, 5.0],
+        "gradient_square": [4 / 3, 25 / 3],
+        "activation_square": [14.0, 14.0],
+        "contribution": [4.0, 10.0],
+    }
+
+    for name, values in expected.items():
+
+        class Look(Averaged):
+            needs = frozenset({name})
+
+            def each(self, record, statistic=name):
+                return getattr(record, statistic)
+
+        model.compile(loss=lambda y, p: p[:, 0])
+        found = kt.score(model, data, Look()).by_layer()["conv"]
+        np.testing.assert_allclose(found, values, rtol=1e-6)

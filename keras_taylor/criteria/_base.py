@@ -16,10 +16,12 @@ Array = NDArray[np.float64]
 FROM_WEIGHTS = frozenset({"filters", "readers", "scales"})
 """Statistics that need no data."""
 
-FROM_LOSS = frozenset({"contribution", "absolute_members", "absolute_positions", "gauss_newton", "hutchinson"})
+FROM_LOSS = frozenset(
+    {"contribution", "absolute_members", "absolute_positions", "gradient", "gradient_square", "gauss_newton", "hutchinson"}
+)
 """Statistics that need labelled data and a loss."""
 
-FROM_DATA = FROM_LOSS | {"activation", "variance", "zeros", "labels", "fisher"}
+FROM_DATA = FROM_LOSS | {"activation", "activation_square", "variance", "zeros", "labels", "fisher"}
 """Statistics that need data."""
 
 STATISTICS = FROM_WEIGHTS | FROM_DATA
@@ -48,7 +50,10 @@ class Record:
         contribution: dLoss/d(gate): the sum over positions and members of activation times gradient.
         absolute_members: the same, with the absolute value of what each member adds up to.
         absolute_positions: the same, with the absolute value at every position of every member.
+        gradient: sum over positions and members of the absolute gradient.
+        gradient_square: the same of its square.
         activation: mean of the channel's activations.
+        activation_square: sum over positions and members of the square.
         variance: variance of the channel's activations within the example.
         zeros: share of the channel's activations that are zero.
         labels: class of each example, shape `(batch,)`.

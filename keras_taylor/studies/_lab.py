@@ -1,0 +1,182 @@
+"""`Lab`: one model, its data, and a folder in which everything that was measured is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from keras_taylor._data import batches
+from keras_taylor._folder import as_json, check_same, read_json, writable_folder, write_json
+from keras_taylor._graph import trace
+from keras_taylor._identity import identity_of
+from keras_taylor._masked import Masked
+from keras_taylor._oracle import oracle
+from keras_taylor._plan import Target, plan, to_mask
+from keras_taylor._scores import Scores
+from keras_taylor._scoring import score_all
+from keras_taylor.criteria import Criterion
+from keras_taylor.criteria._base import FROM_DATA
+from keras_taylor.errors import BadInput
+from keras_taylor.studies._statistics import Array, Ranks
+
+Rows = NDArray[np.int64]
+
+
+class Lab:
+    """Measures once, and keeps it: a study that is interrupted goes on, and studies in one folder share what they measure.
+
+    Args:
+        model: a compiled classifier with one output.
+        data: labelled training data as `fit` takes them: channels are scored, and silenced, on samples of these.
+        run_dir: a folder for this model and these data.
+        examples: size of a sample.
+        batch_size: of scoring.
+        verbose: 1 says what is measured, with progress bars.
+
+    Attributes:
+        graph: of the model.
+        ranks: correlations over its channels.
+
+    Raises:
+        BadInput: what cannot be studied, or a folder of another model or other data; before any work.
+    """
+
+    def __init__(self, model: Any, data: Any, run_dir: str | Path, *, examples: int, batch_size: int, verbose: int) -> None:
+        if not model.compiled:
+            raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
+        if examples < 2 or batch_size < 1:
+            raise BadInput(f"examples must be at least 2 and batch_size 1. Received: {examples!r} and {batch_size!r}.")
+        self.model, self.graph = model, trace(model)
+        self.examples, self.batch_size, self.verbose = examples, batch_size, verbose
+        self.x, self.y = as_arrays(data, "data")
+        if len(self.x) < examples:
+            raise BadInput(f"data must have at least as many examples as a sample. Received: {len(self.x)} and {examples=}.")
+        self.ranks = Ranks(self.graph)
+        if not len(self.ranks.free):
+            raise BadInput(f"The model must have channels that may go. Received: {model.name!r}, where all are locked.")
+        self.masked = Masked(model, self.graph)
+        self.root = writable_folder(run_dir, ("measured",))
+        self.settings = {"model": model.name, "examples": examples, "batch_size": batch_size}
+        identity = as_json(identity_of(model, self.graph, {"data": (self.x, self.y)}, self.settings))
+        identity["compiled"].pop("optimizer")  # nothing is trained
+        if (self.root / "lab.json").exists():
+            check_same(self.root, "studies", read_json(self.root / "lab.json"), identity)
+        write_json(self.root / "lab.json", identity)
+        self.console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
+
+    def kept(self, what: str, key: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
+        """What `measure` returns, JSON values, measured only if it is not in the folder yet.
+
+        Args:
+            what: the kind of measurement.
+            key: everything that it depends on besides the model, the data and the settings of the lab.
+            measure: called if need be.
+        """
+        path = self._path(what, key)
+        if not path.exists():
+            self._say(what, key)
+            self._store(what, key, measure())
+        return read_json(path)["value"]
+
+    def sample(self, seed: int, half: int | None = None) -> Rows:
+        """Numbers of the examples of a sample; those at even or odd places for half 0 or 1."""
+        rows = np.random.default_rng(seed).permutation(len(self.x))[: self.examples]
+        return rows if half is None else rows[half::2]
+
+    def oracle(self, seed: int) -> Array:
+        """The signed change of the loss on a sample when each channel is silenced, shape `(channels,)`."""
+        rows = self.sample(seed)
+
+        def measure() -> list[float]:
+            found = oracle(self.model, (self.x[rows], self.y[rows]), batch_size=self.batch_size, verbose=self.verbose)
+            return found.signed.values.tolist()
+
+        return np.array(self.kept("oracle", {"seed": seed}, measure))
+
+    def scores(self, criteria: Mapping[str, Criterion], seed: int, half: int | None = None) -> dict[str, Array]:
+        """Scores of a sample by each criterion, those that are not kept yet in one pass; a label must name one criterion.
+
+        A criterion with nothing to look at in this model (no BatchNormalization, say) is left out.
+        """
+        rows = self.sample(seed, half)
+        return self.scores_on(criteria, rows, {"seed": seed, "half": half})
+
+    def scores_on(self, criteria: Mapping[str, Criterion], rows: Rows, key: Mapping[str, Any]) -> dict[str, Array]:
+        """The same for any examples; `key` tells them apart, and has the seed."""
+
+        def key_of(label: str) -> dict[str, Any]:
+            one = criteria[label]
+            return {"criterion": type(one).__name__, **one.settings(), **key}
+
+        missing = [label for label in criteria if not self._path("scores", key_of(label)).exists()]
+        blind = [label for label in missing if not criteria[label].needs & FROM_DATA]
+        for labels in [[label] for label in blind] + [[label for label in missing if label not in blind]]:
+            if not labels:
+                continue
+            self._say(f"scores by {', '.join(labels)}", key)
+            try:
+                found = score_all(
+                    self.model,
+                    (self.x[rows], self.y[rows]),
+                    [criteria[label] for label in labels],
+                    batch_size=self.batch_size,
+                    seed=int(key["seed"]),
+                    verbose=self.verbose,
+                )
+            except BadInput:
+                if labels[0] not in blind:
+                    raise
+                self._store("scores", key_of(labels[0]), None)
+                continue
+            for label, scores in zip(labels, found, strict=True):
+                self._store("scores", key_of(label), scores.values.tolist())
+        values = {label: read_json(self._path("scores", key_of(label)))["value"] for label in criteria}
+        return {label: np.array(value) for label, value in values.items() if value is not None}
+
+    def mask(self, values: Array, share: float, rank: str = "saving") -> NDArray[np.bool_]:
+        """The channels that stay when scores decide which go, at a share of the MACs."""
+        found: NDArray[np.bool_] = to_mask(self.graph, plan(Scores(self.graph, values), Target(macs=share), rank=rank))
+        return found
+
+    def _say(self, what: str, key: Mapping[str, Any]) -> None:
+        self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")
+
+    def _store(self, what: str, key: Mapping[str, Any], value: Any) -> None:
+        write_json(self._path(what, key), {"what": what, "key": as_json(key), "value": as_json(value)})
+
+    def _path(self, what: str, key: Mapping[str, Any]) -> Path:
+        digest = hashlib.sha256(json.dumps(as_json(key), sort_keys=True).encode()).hexdigest()[:12]
+        return self.root / "measured" / f"{what.replace(' ', '_')}-{digest}.json"
+
+
+def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
+    """Inputs and labels (classes, or one-hot) of all examples, in memory.
+
+    Raises:
+        BadInput: no labels, several inputs, or labels that are not one class per example.
+    """
+    if data is None:
+        raise BadInput(f"{name} must be given. Received: None. Pass (x, y), or a data set with labels.")
+    parts = [(x, y) for x, y, _ in batches(data, batch_size=256)]
+    if any(keras.tree.is_nested(one) for one in parts[0]):
+        raise BadInput(f"{name} must have one input and one output. Received: several.")
+    x, y = (np.concatenate([np.asarray(part) for part in column]) for column in zip(*parts, strict=True))
+    if y.ndim > 2:
+        raise BadInput(f"{name} must have one class per example. Received: labels of shape {y.shape}.")
+    return x, y
+
+
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """The seeds, if there are any, and none twice."""
+    found = list(seeds)
+    if not found or len(set(found)) < len(found):
+        raise BadInput(f"seeds must be different, and at least one. Received: {found}.")
+    return found
