@@ -20,9 +20,8 @@ import typer
 from _common import RESULTS, images, interleaved, loss_for, normalise, setup, table, write
 
 import keras_taylor as kt
-from keras_taylor._loss import summed_loss
 from keras_taylor._recording import Recorder, from_weights, record
-from keras_taylor._self_labels import output_kinds, sampled_loss
+from keras_taylor._self_labels import objectives
 from keras_taylor.criteria import criterion_for
 from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
 
@@ -39,7 +38,7 @@ def scorer(model: Any, criteria: list[Any], x: Any, y: Any, batch: int) -> Calla
     blind = [one for one in chosen if not one.needs & FROM_DATA]
     chosen = [one for one in chosen if one.needs & FROM_DATA]
     needs = frozenset[str]().union(*(one.needs for one in chosen))
-    recorder = Recorder(model, graph, needs, summed_loss(model), sampled_loss(model), output_kinds(model))
+    recorder = Recorder(model, graph, needs, objectives(model))
 
     def score() -> Any:
         weights = from_weights(graph, FROM_WEIGHTS)
@@ -84,6 +83,7 @@ def main(
         "taylor_gate alone": (["taylor_gate"], 0.65),
         "the same and Fisher information (obd, taylor2)": ([*first, "obd", "taylor2"], 1.3),
         f"exact Gauss-Newton, {classes} classes": (["obd_exact"], (classes + 1) / 2),
+        f"taylor_logits, {classes} classes": (["taylor_logits"], (classes + 1) / 2),
         "Hutchinson, one draw": (["obd_hutchinson"], float("nan")),
     }
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch)

@@ -25,9 +25,8 @@ import typer
 from _common import RESULTS, forget_peak, interleaved, setup, status, table, write
 
 import keras_taylor as kt
-from keras_taylor._loss import summed_loss
 from keras_taylor._recording import Recorder
-from keras_taylor._self_labels import output_kinds, sampled_loss
+from keras_taylor._self_labels import objectives
 
 MODELS = ("ResNet50", "MobileNetV2")
 ALLOWED = 0.60
@@ -41,8 +40,7 @@ def steps(name: str, size: int, batch: int) -> tuple[Callable[[], Any], Callable
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(batch, size, size, 3)), tf.float32)
     y = tf.constant(rng.integers(0, 1000, batch))
-    losses = summed_loss(model), sampled_loss(model), output_kinds(model)
-    record = Recorder(model, kt.trace(model), frozenset({"contribution"}), *losses)
+    record = Recorder(model, kt.trace(model), frozenset({"contribution"}), objectives(model))
     forward = tf.function(lambda images: model(images, training=False))
 
     def score() -> Any:

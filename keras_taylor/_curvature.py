@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from keras_taylor._flatten import Call, infer
 from keras_taylor._graph import ChannelGraph
+from keras_taylor._natural import NATURAL, NaturalOutputs
 from keras_taylor._sites import Sites
 
 # An eigenvalue of the loss's Hessian that is smaller than this, relative to the largest one, is rounding.
@@ -27,7 +27,7 @@ class Curvature:
     most.
 
     Args:
-        kinds: of the outputs: softmax, sigmoid, or something else.
+        outputs: the natural outputs.
         sites: where channels are read.
         channels: how many there are.
 
@@ -35,23 +35,10 @@ class Curvature:
         Schraudolph 2002, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent".
     """
 
-    def __init__(self, kinds: list[str], sites: Sites, channels: int) -> None:
-        self.kinds = kinds
+    def __init__(self, outputs: NaturalOutputs, sites: Sites, channels: int) -> None:
+        self.outputs = outputs
         self.sites = sites
         self.channels = channels
-        self._shapes: list[tuple[int, ...]] = []
-
-    def natural(self, outputs: list[Any]) -> Any:
-        """Natural outputs, side by side, shape `(batch, D)`."""
-        self._shapes = [tuple(output.shape[1:]) for output in outputs]
-        parts = [_NATURAL.get(kind, _same)(tf.cast(x, tf.float32)) for x, kind in zip(outputs, self.kinds, strict=True)]
-        sizes = [math.prod(shape) for shape in self._shapes]
-        return tf.concat([tf.reshape(part, (-1, size)) for part, size in zip(parts, sizes, strict=True)], 1)
-
-    def _outputs(self, natural: Any) -> list[Any]:
-        parts = tf.split(natural, [math.prod(shape) for shape in self._shapes], axis=1)
-        shaped = [tf.reshape(part, (-1, *shape)) for part, shape in zip(parts, self._shapes, strict=True)]
-        return [_PUT_OUT.get(kind, _same)(part) for part, kind in zip(shaped, self.kinds, strict=True)]
 
     def gauss_newton(
         self, tape: Any, natural: Any, probes: list[Any], objective: Callable[[list[Any]], Any], scale: Any
@@ -60,7 +47,7 @@ class Curvature:
 
         Args:
             tape: a persistent tape that has recorded how `natural` depends on `probes`.
-            natural: what `natural` made of the outputs.
+            natural: the natural outputs.
             probes: one for each site.
             objective: the loss, summed over the examples, of a list of outputs.
             scale: factor that keeps gradients of half precision from underflow.
@@ -76,7 +63,7 @@ class Curvature:
             which = order[number]
             along = tf.gather(vectors, which, axis=2)
             found = tape.gradient(natural, probes, along * scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-            slope = self._to_channels(tf.concat(found, 1)) / scale
+            slope = self.sites.sums(tf.concat(found, 1)) / scale
             return number + 1, total + tf.gather(values, which, axis=1)[:, None] * slope**2
 
         start = tf.zeros((tf.shape(natural)[0], self.channels))
@@ -91,15 +78,12 @@ class Curvature:
             outer.watch(point)
             with tf.GradientTape() as inner:
                 inner.watch(point)
-                loss = objective(self._outputs(point))
+                loss = objective(self.outputs.put_out(point))
             slope = inner.gradient(loss, point, unconnected_gradients=zero)
         hessian = outer.batch_jacobian(
             slope, point, unconnected_gradients=zero, parallel_iterations=1, experimental_use_pfor=False
         )
         return (hessian + tf.transpose(hessian, (0, 2, 1))) / 2
-
-    def _to_channels(self, columns: Any) -> Any:
-        return tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(columns), self.sites.columns, self.channels))
 
 
 class Gated:
@@ -146,7 +130,7 @@ class Gated:
             with tf.GradientTape() as inner:
                 inner.watch(gates)
                 outputs = recorder.graph.program.run(inputs, call)
-                loss = recorder._loss(recorder.objective, x, y, outputs, weight) * scale
+                loss = recorder._of_outputs(recorder.objectives.summed, x, y, outputs, weight) * scale
             slope = tf.reduce_sum(inner.gradient(loss, gates) * signs)
         return signs * outer.gradient(slope, gates, unconnected_gradients=tf.UnconnectedGradients.ZERO) / scale
 
@@ -169,7 +153,7 @@ def warn_where_bent(graph: ChannelGraph, kinds: list[str]) -> None:
     bent = []
     for step in graph.steps:
         kind = outputs.get(step.call.outputs[0].index)
-        if kind not in _NATURAL and not step.rule.piecewise_linear(step.call):
+        if kind not in NATURAL and not step.rule.piecewise_linear(step.call):
             bent.append(f"{step.call.name} ({type(step.call.operation).__name__})")
     again = _read_again(graph)
     if again:
@@ -203,19 +187,3 @@ def _read_again(graph: ChannelGraph) -> list[str]:
             found |= {id(call)}
         above.update((tensor.index, found) for tensor in call.outputs)
     return [group.name for group in graph.groups if (again & (graph.locks == ""))[group.channels].any()]
-
-
-def _log(x: Any) -> Any:
-    return tf.math.log(tf.maximum(x, 1e-7))
-
-
-def _same(x: Any) -> Any:
-    return x
-
-
-def _logit(x: Any) -> Any:
-    return _log(x) - _log(1 - x)
-
-
-_NATURAL: dict[str, Callable[[Any], Any]] = {"softmax": _log, "sigmoid": _logit}
-_PUT_OUT: dict[str, Callable[[Any], Any]] = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}

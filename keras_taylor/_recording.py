@@ -17,7 +17,10 @@ from keras_taylor._data import Batch
 from keras_taylor._flatten import Call, functional, infer
 from keras_taylor._gate import by_example, probed
 from keras_taylor._graph import ChannelGraph
+from keras_taylor._linear import linear_change
 from keras_taylor._loss import Objective
+from keras_taylor._natural import NaturalOutputs
+from keras_taylor._self_labels import Objectives
 from keras_taylor._sites import Sites
 from keras_taylor.criteria import Record
 from keras_taylor.criteria._base import FROM_LOSS, FROM_WEIGHTS
@@ -87,9 +90,7 @@ class Recorder:
         model: what to record.
         graph: its graph.
         needs: names of statistics; only these are computed.
-        objective: the loss, summed over examples; not used unless a statistic comes from the loss.
-        sampled: the same with labels drawn from the model's predictions; not used but for `"fisher"`.
-        kinds: of the model's outputs, as `output_kinds` tells.
+        objectives: the losses.
         draws: of labels and directions, for estimates.
         seed: for the directions.
     """
@@ -99,20 +100,18 @@ class Recorder:
         model: Any,
         graph: ChannelGraph,
         needs: frozenset[str],
-        objective: Objective,
-        sampled: Objective,
-        kinds: list[str],
+        objectives: Objectives,
         draws: int = 1,
         seed: int = 0,
     ) -> None:
         self.graph = graph
         self.needs = needs
-        self.objective = objective
-        self.sampled = sampled
+        self.objectives = objectives
         self.draws = draws
         self.sites = Sites(graph)
         self.source = functional(model)
-        self.curvature = Curvature(kinds, self.sites, graph.channels)
+        self.outputs = NaturalOutputs(objectives.kinds)
+        self.curvature = Curvature(self.outputs, self.sites, graph.channels)
         self.gated = Gated(self, draws, seed) if "hutchinson" in needs else None
         half = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
         self.scale = _HALF_SCALE if half else 1.0
@@ -151,7 +150,7 @@ class Recorder:
     def by_channel(self, found: Columns) -> dict[str, Any]:
         """Columns put together into channels, shape `(batch, channels)`."""
         sites = self.sites
-        made: dict[str, Any] = {name: found[name] for name in ("gauss_newton", "hutchinson") if name in found}
+        made: dict[str, Any] = {name: found[name] for name in ("gauss_newton", "linear_change", "hutchinson") if name in found}
         if "contribution" in found:
             made["contribution"] = sites.to_channels(found["contribution"])
             made["absolute_members"] = sites.absolute_to_channels(found["contribution"])
@@ -200,10 +199,10 @@ class Recorder:
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(probes)
             outputs = self.graph.program.run(inputs, call)
-            loss = self._loss(self.objective, x, y, outputs, weight) * scale if self.needs & FROM_LOSS else None
+            loss = self._of_outputs(self.objectives.summed, x, y, outputs, weight) * scale if self.needs & FROM_LOSS else None
             draws = self.draws if "fisher" in self.needs else 0
-            sampled = [self._loss(self.sampled, x, None, outputs, None) * scale for _ in range(draws)]
-            natural = self.curvature.natural(outputs) if "gauss_newton" in self.needs else None
+            sampled = [self._of_outputs(self.objectives.sampled, x, None, outputs, None) * scale for _ in range(draws)]
+            natural = self.outputs.of(outputs) if self.needs & {"gauss_newton", "linear_change"} else None
 
         def gradient(target: Any, sources: list[Any]) -> Any:
             return tf.concat(tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO), 1) / scale
@@ -219,10 +218,18 @@ class Recorder:
         if sampled:
             root = tf.sqrt(_flat_weight(weight)) if weight is not None else 1.0
             found["fisher"] = tf.concat([gradient(one, probes["contribution"]) * root for one in sampled], 0)
-        if natural is not None:
+        if "linear_change" in self.needs:
+
+            def losses(x: Any, y: Any, given: list[Any], weight: Any) -> Any:
+                return self._of_outputs(self.objectives.of_each, x, y, given, weight)
+
+            found["linear_change"] = linear_change(
+                tape, natural, probes["contribution"], self.outputs, self.sites, losses, (x, y, weight), scale
+            )
+        if "gauss_newton" in self.needs:
 
             def objective(given: list[Any]) -> Any:
-                return self._loss(self.objective, x, y, given, weight)
+                return self._of_outputs(self.objectives.summed, x, y, given, weight)
 
             found["gauss_newton"] = self.curvature.gauss_newton(tape, natural, probes["contribution"], objective, scale)
         return found
@@ -244,7 +251,7 @@ class Recorder:
             found["zeros"] = tf.reduce_mean(tf.cast(values == 0, tf.float32), 1)
         return found
 
-    def _loss(self, objective: Objective, x: Any, y: Any, outputs: list[Any], weight: Any) -> Any:
+    def _of_outputs(self, objective: Objective, x: Any, y: Any, outputs: list[Any], weight: Any) -> Any:
         y_pred = keras.tree.pack_sequence_as(self.source._outputs_struct, outputs)
         if isinstance(y_pred, list) and len(y_pred) == 1:
             y_pred = y_pred[0]

@@ -14,10 +14,9 @@ from keras_taylor._curvature import warn_where_bent
 from keras_taylor._data import Batch, batches, count_batches, length
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._kernels import broken_weights, map_sizes
-from keras_taylor._loss import summed_loss
 from keras_taylor._recording import Recorder, from_weights, record
 from keras_taylor._scores import Scores
-from keras_taylor._self_labels import LIKELIHOODS, output_kinds, sampled_loss
+from keras_taylor._self_labels import LIKELIHOODS, objectives
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.criteria._base import FROM_DATA, FROM_LOSS, normalized
 from keras_taylor.errors import BadInput
@@ -198,17 +197,20 @@ def _union(criteria: Sequence[Criterion]) -> frozenset[str]:
 
 def _recorder(model: Any, graph: ChannelGraph, needs: frozenset[str], loss: Any, own: bool, draws: int, seed: int) -> Recorder:
     """A recorder with the losses that `needs` ask for, and warnings about what they cannot give."""
-    kinds, sampled = output_kinds(model, loss), sampled_loss(model, loss, seed)
+    if "linear_change" in needs and own:
+        raise BadInput("labels must be 'given' for criterion 'taylor_logits'. Received: 'sampled'. Choose 'taylor2'.")
+    losses = objectives(model, loss, seed, labels=bool(needs & FROM_LOSS) and not own)
     if "gauss_newton" in needs:
-        warn_where_bent(graph, kinds)
-    if "fisher" in needs and not set(kinds) <= LIKELIHOODS:
+        warn_where_bent(graph, losses.kinds)
+    if "fisher" in needs and not set(losses.kinds) <= LIKELIHOODS:
         warnings.warn(
             "Fisher information takes an output that is neither softmax nor sigmoid as Gaussian with unit variance. Received: "
-            f"outputs that are {', '.join(kinds)}. Where the scale matters, use curvature='gauss_newton'.",
+            f"outputs that are {', '.join(losses.kinds)}. Where the scale matters, use curvature='gauss_newton'.",
             stacklevel=4,
         )
-    objective = summed_loss(model, loss) if needs & FROM_LOSS and not own else sampled
-    return Recorder(model, graph, needs, objective, sampled, kinds, draws, seed)
+    if "linear_change" in needs and own:
+        raise BadInput("labels must be 'given' for criterion 'taylor_logits'. Received: 'sampled'. Choose 'taylor2'.")
+    return Recorder(model, graph, needs, losses, draws, seed)
 
 
 def _finished(graph: ChannelGraph, criterion: Criterion, state: Any, common: Mapping[str, Any]) -> Scores:

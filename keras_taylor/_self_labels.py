@@ -1,16 +1,42 @@
-"""A loss for data without labels: targets are sampled from what the model itself predicts."""
+"""The losses that scores come from, and one for data without labels: targets drawn from what the model itself predicts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_taylor._loss import Objective
+from keras_taylor._loss import Objective, loss_of_each, summed_loss
 
 LIKELIHOODS = frozenset({"softmax", "logits", "sigmoid", "binary logits"})
 """Kinds of outputs that are probabilities."""
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """The losses of one model.
+
+    Attributes:
+        summed: over the examples of a batch.
+        of_each: of every example.
+        sampled: summed, with labels that the model draws.
+        kinds: of the model's outputs, as `output_kinds` tells.
+    """
+
+    summed: Objective
+    of_each: Objective
+    sampled: Objective
+    kinds: list[str]
+
+
+def objectives(model: Any, loss: Any = None, seed: int = 0, *, labels: bool = True) -> Objectives:
+    """All losses of a model; without labels, the first two are those of labels that the model draws, summed."""
+    sampled, kinds = sampled_loss(model, loss, seed), output_kinds(model, loss)
+    if not labels:
+        return Objectives(sampled, sampled, sampled, kinds)
+    return Objectives(summed_loss(model, loss), loss_of_each(model, loss), sampled, kinds)
 
 
 def sampled_loss(model: Any, loss: Any = None, seed: int = 0) -> Objective:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -36,6 +37,7 @@ class Sites:
     Attributes:
         by_call: the site of a call, by id of the call.
         columns: the channel of every column.
+        channels: number of channels of the graph.
     """
 
     def __init__(self, graph: ChannelGraph) -> None:
@@ -46,6 +48,7 @@ class Sites:
                 axis = labels.axis - len(step.call.inputs[0].shape)
                 self.by_call[id(step.call)] = Site(step.call.name, axis, graph.channel[labels.ids])
         sites = list(self.by_call.values())
+        self.channels = graph.channels
         self.columns = np.concatenate([site.channels for site in sites]) if sites else np.empty(0, np.int64)
         self.site_of = np.repeat(np.arange(len(sites)), [len(site.channels) for site in sites])
         # A member is one channel at one site: after Flatten, a channel has several columns there.
@@ -59,6 +62,10 @@ class Sites:
 
     def __iter__(self) -> Any:
         return iter(self.by_call.values())
+
+    def sums(self, columns: Any) -> Any:
+        """The same as `to_channels`, of a tensor."""
+        return tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(columns), self.columns, self.channels))
 
     def to_channels(self, columns: NDArray[Any]) -> NDArray[np.float64]:
         """Sums over the columns of each channel, shape `(batch, channels)`."""

@@ -23,7 +23,8 @@ _identity _folder
 _inputs
 criteria
 _self_labels
-_kernels _curvature
+_natural _kernels
+_curvature _linear
 _recording
 _scores
 _masked

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 import keras_taylor as kt
 from keras_taylor._graph import trace
-from keras_taylor._loss import summed_loss
 from keras_taylor._recording import Recorder, record
-from keras_taylor._self_labels import output_kinds, sampled_loss
+from keras_taylor._self_labels import objectives
 from keras_taylor._sites import Sites
 from tests import nets
 
@@ -22,10 +21,7 @@ EVERYTHING = sorted(set(kt.criteria.registered()) - {"bn_scale"})
 def statistics(model, data, *needs, loss=None, draws=1, weight=None):
     """The statistics of one batch."""
     graph = trace(model)
-    sampled = sampled_loss(model, loss, 0)
-    recorder = Recorder(
-        model, graph, frozenset(needs), summed_loss(model, loss), sampled, output_kinds(model, loss), draws=draws
-    )
+    recorder = Recorder(model, graph, frozenset(needs), objectives(model, loss), draws=draws)
     return next(record(recorder, [(*data, weight)]))
 
 

@@ -24,6 +24,7 @@ from keras_taylor.criteria.random import Random  # noqa: E402
 from keras_taylor.criteria.second_order import Taylor2  # noqa: E402
 from keras_taylor.criteria.taylor import Taylor  # noqa: E402
 from keras_taylor.criteria.taylor_2019 import Taylor2019  # noqa: E402
+from keras_taylor.criteria.taylor_logits import TaylorLogits  # noqa: E402
 
 __all__ = [  # noqa: RUF022 (plain order)
     "APoZ",
@@ -45,6 +46,7 @@ __all__ = [  # noqa: RUF022 (plain order)
     "Taylor",
     "Taylor2",
     "Taylor2019",
+    "TaylorLogits",
     "criterion_for",
     "register_criterion",
     "registered",

@@ -17,7 +17,8 @@ FROM_WEIGHTS = frozenset({"filters", "readers", "scales"})
 """Statistics that need no data."""
 
 FROM_LOSS = frozenset(
-    {"contribution", "absolute_members", "absolute_positions", "gradient", "gradient_square", "gauss_newton", "hutchinson"}
+    {"contribution", "absolute_members", "absolute_positions", "gradient", "gradient_square"}
+    | {"gauss_newton", "hutchinson", "linear_change"}
 )
 """Statistics that need labelled data and a loss."""
 
@@ -60,6 +61,8 @@ class Record:
         gauss_newton: diagonal of the Gauss-Newton matrix of the loss with respect to the gates, exact; where the net is
             piecewise linear, d2Loss/d(gate)2.
         fisher: an unbiased estimate of it for softmax and sigmoid outputs, from labels drawn from the model's predictions.
+        linear_change: the change of the loss when the channel is silenced, if the model's logits (or other outputs) were linear
+            in its gate.
         hutchinson: an unbiased estimate of d2Loss/d(gate)2, from random directions.
         filters: the kernels of all producers, by filter.
         readers: the kernels of all consumers, by the channel that they read.

@@ -34,6 +34,7 @@ CRITERIA: dict[str, Criterion] = {
     "taylor_2019": criterion_for("taylor_2019"),
     "taylor2 (Fisher)": Taylor2(),
     "taylor2 (Gauss-Newton)": Taylor2("gauss_newton"),
+    "taylor_logits": criterion_for("taylor_logits"),
     "obd (Fisher)": OBD(),
     "obd (Gauss-Newton)": OBD("gauss_newton"),
     "obd (Hutchinson)": OBD("hutchinson"),

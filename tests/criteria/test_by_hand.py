@@ -102,6 +102,35 @@ def test_second_order(curvature):
     np.testing.assert_allclose(scored(c.Taylor2(curvature, absolute="examples"), *parts), [(0 + 6 + 2) / 3, (4 + 4 + 1) / 3])
 
 
+def test_taylor_of_logits_averages_changes():
+    """Changes 1 and -3 of channel 0, and 2 and 2 of channel 1."""
+    part = record(linear_change=[[1, 2], [-3, 2]])
+    np.testing.assert_allclose(scored(c.TaylorLogits(), part), [1, 2])
+    np.testing.assert_allclose(scored(c.TaylorLogits("examples"), part), [2, 2])
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_taylor_of_logits_is_the_oracle_of_a_linear_net(activation):
+    """Two positions and two members for each channel; class weights, and batches that do not divide the examples."""
+    inputs = keras.Input((4, 3))
+    x = keras.layers.Conv1D(5, 1, name="conv")(inputs)
+    x = keras.layers.add([keras.layers.Conv1D(6, 2, name="a")(x), keras.layers.Conv1D(6, 2, name="b")(x)])
+    model = keras.Model(inputs, keras.layers.Dense(3, activation)(keras.layers.GlobalAveragePooling1D()(x)))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=activation is None))
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(11, 4, 3)).astype("float32"), rng.integers(0, 3, 11)
+    options = {"batch_size": 4, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
+    found = kt.score(model, data, "taylor_logits", **options)
+    truth = kt.oracle(model, data, **options)
+    np.testing.assert_allclose(found.values[truth.measured], truth.absolute.values[truth.measured], rtol=1e-3, atol=1e-6)
+
+
+def test_taylor_of_logits_needs_labels():
+    model = nets.compiled(nets.chain())
+    with pytest.raises(kt.errors.BadInput, match="'given' for criterion 'taylor_logits'"):
+        kt.score(model, nets.images()[0], "taylor_logits", labels="sampled")
+
+
 def test_the_empirical_fisher_is_taylor_squared():
     found = scored(c.OBD("empirical_fisher"), record(FIRST), record(SECOND))
     np.testing.assert_allclose(found, [(1 + 9 + 4) / 2 / 3, (4 + 16 + 0) / 2 / 3])

@@ -1,0 +1,48 @@
+"""Taylor's expansion of the logits instead of the loss: the loss itself is taken as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_taylor.criteria._base import Array, Averaged, Record, register_criterion
+
+
+@register_criterion("taylor_logits")
+class TaylorLogits(Averaged):
+    """`|mean of C(t - dt/d(gate)) - C(t)|`: the change of the loss C when the logits t are expanded to first order in the gate.
+
+    The expansions of the loss (`taylor`, `taylor2`) say little where a confident model is far down the tail of its loss: there
+    slope and curvature vanish, though a lost channel may change the answer. With ReLU, max-pooling and BatchNorm in inference
+    the logits are piecewise linear in a gate, so their own expansion holds much further. Takes one backward pass per output;
+    outputs that are neither softmax nor sigmoid, nor logits, are expanded as they are.
+
+    Args:
+        absolute: `"mean"` takes the absolute value of the mean over the examples, as the oracle does; `"examples"` takes the
+            mean of the absolute values, as Eq. 8 does.
+        normalize: `"l2"` or `"mean"` per layer, or None.
+        flops: as in `Taylor`.
+
+    References:
+        Molchanov et al. 2017, Eq. 7, applied to the logits; the idea is this package's own.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> sorted(kt.criteria.TaylorLogits().needs)
+        ['linear_change']
+    """
+
+    needs = frozenset({"linear_change"})
+
+    def __init__(self, absolute: str = "mean", normalize: str | None = None, flops: float = 0.0) -> None:
+        super().__init__(normalize, flops)
+        self.absolute = absolute
+        self.check_option("absolute", ("mean", "examples"))
+
+    def each(self, record: Record) -> Array:
+        """The change of each example's loss."""
+        change: Array = record.linear_change
+        return np.abs(change) if self.absolute == "examples" else change
+
+    def result(self, state: tuple[Array, int]) -> Array:
+        """The absolute value of the mean, or the mean of absolute values."""
+        return np.abs(super().result(state))
