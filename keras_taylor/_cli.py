@@ -11,14 +11,24 @@ from typing import Annotated, Any
 import keras
 import typer
 
-from keras_taylor import _datasets, _demo
+from keras_taylor import _datasets, _demo, studies
 from keras_taylor._graph import trace
 from keras_taylor._quantize.config import Int8QAT, Quantizer, quantizer_for
 from keras_taylor._scoring import DEFAULT_CRITERION
 from keras_taylor._sweep.sweep import sweep
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, unknown_name
 
 app = typer.Typer(help="Structured pruning for Keras 3.", no_args_is_help=True, add_completion=False)
+studies_app = typer.Typer(help="Questions that the paper left open, answered on your model.", no_args_is_help=True)
+app.add_typer(studies_app, name="study")
+
+ModelName = Annotated[str, typer.Option("--model", help="A .keras file, or applications:NAME with ImageNet's weights.")]
+DataName = Annotated[str, typer.Option("--data", help="digits, npz:PATH (x_train, ...), folder:PATH or tfds:NAME.")]
+Output = Annotated[Path, typer.Option(help="Folder for studies of this model and these data; the same command goes on there.")]
+Scaling = Annotated[str, typer.Option(help="What the model wants images of 0 to 255 as: none, 0-1, tf, torch.")]
+Examples = Annotated[int, typer.Option(min=2, help="Training images of a sample.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of samples.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images scored at once.")]
 
 
 @app.command()
@@ -89,6 +99,50 @@ def run_sweep(
     typer.echo(str(table))
     typer.echo(table.answer())
     typer.echo(f"files: {output}")
+
+
+@studies_app.command("correlation")
+def study_correlation(
+    model: ModelName,
+    data: DataName,
+    output: Output,
+    scaling: Scaling = "none",
+    examples: Examples = 1024,
+    seeds: Seeds = 3,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Rank every criterion by its correlation with the oracle: the paper's Table 1."""
+    with _studied(model, data, output, scaling) as (loaded, images):
+        study = studies.correlation(
+            loaded, images.train, run_dir=output, examples=examples, seeds=range(seeds), batch_size=batch_size
+        )
+        _finish(study, output)
+
+
+@contextmanager
+def _studied(model: str, data: str, output: Path, scaling: str) -> Iterator[tuple[Any, _datasets.Images]]:
+    """The compiled model and its images, with clear errors."""
+    with _clear_errors(), _interruptible(output):
+        loaded = _load(model)
+        _compile(loaded, None)
+        yield loaded, _datasets.load(data, loaded, scaling=scaling)
+
+
+def _load(model: str) -> Any:
+    """The model that a command names."""
+    kind, _, name = model.partition(":")
+    if kind != "applications":
+        return keras.models.load_model(model)
+    builders = [found for found in dir(keras.applications) if callable(getattr(keras.applications, found))]
+    if name not in builders:
+        raise unknown_name("The model of keras.applications", name, builders)
+    return getattr(keras.applications, name)(weights="imagenet")
+
+
+def _finish(study: studies.Study, output: Path) -> None:
+    study.save(output)
+    typer.echo(str(study))
+    typer.echo(f"files: {output / study.name}.md, .json, .svg")
 
 
 def _compile(model: Any, learning_rate: float | None) -> None:
