@@ -9,7 +9,6 @@ after its tracing, as scoring is. The median of the ratios of each pair is repor
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,37 +19,14 @@ import typer
 from _common import RESULTS, images, interleaved, loss_for, normalise, setup, table, write
 
 import keras_taylor as kt
-from keras_taylor._recording import Recorder, from_weights, record
-from keras_taylor._self_labels import objectives
 from keras_taylor.criteria import criterion_for
-from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
+from keras_taylor.studies._cost import scorer
 
 FIRST_ORDER = [
     *("activation", "activation_std", "apoz", "mutual_information", "taylor", "taylor_gate", "taylor_2019", "empirical_fisher"),
     *("blend", "random", "magnitude", "l1", "l2", "fpgm", "lamp"),
 ]
 VARIANTS = [kt.criteria.Taylor(**one) for one in ({"aggregate": "nvlabs"}, {"aggregate": "jacobgil"}, {"tied": "absolute"})]
-
-
-def scorer(model: Any, criteria: list[Any], x: Any, y: Any, batch: int) -> Callable[[], Any]:
-    """What `kt.score_all` does, with a step that is traced once."""
-    graph, chosen = kt.trace(model), [criterion_for(one) for one in criteria]
-    blind = [one for one in chosen if not one.needs & FROM_DATA]
-    chosen = [one for one in chosen if one.needs & FROM_DATA]
-    needs = frozenset[str]().union(*(one.needs for one in chosen))
-    recorder = Recorder(model, graph, needs, objectives(model))
-
-    def score() -> Any:
-        weights = from_weights(graph, FROM_WEIGHTS)
-        for one in blind:
-            one.result(one.update(one.init(graph.channels, np.random.default_rng(0)), weights))
-        states = [one.init(graph.channels, np.random.default_rng(0)) for one in chosen]
-        parts = ((x[i : i + batch], y[i : i + batch], None) for i in range(0, len(x), batch))
-        for one in record(recorder, parts):
-            states = [criterion.update(state, one) for criterion, state in zip(chosen, states, strict=True)]
-        return [criterion.result(state) for criterion, state in zip(chosen, states, strict=True)]
-
-    return score
 
 
 def main(
@@ -87,7 +63,7 @@ def main(
         "Hutchinson, one draw": (["obd_hutchinson"], float("nan")),
     }
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(batch)
-    contenders = [scorer(model, criteria, x, y, batch) for criteria, _ in cases.values()]
+    contenders = [scorer(model, [criterion_for(one) for one in criteria], x, y, batch) for criteria, _ in cases.values()]
 
     def train() -> None:
         model.fit(dataset, verbose=0)

@@ -27,6 +27,7 @@ DataName = Annotated[str, typer.Option("--data", help="digits, npz:PATH (x_train
 Output = Annotated[Path, typer.Option(help="Folder for studies of this model and these data; the same command goes on there.")]
 Scaling = Annotated[str, typer.Option(help="What the model wants images of 0 to 255 as: none, 0-1, tf, torch.")]
 Examples = Annotated[int, typer.Option(min=2, help="Training images of a sample.")]
+Shares = Annotated[str, typer.Option(help="Budgets: shares of the MACs that are kept.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of samples.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images scored at once.")]
 
@@ -83,7 +84,7 @@ def run_sweep(
             images.train,
             validation_data=images.test,
             run_dir=output,
-            targets=[_number(part) for part in targets.split(",")],
+            targets=_numbers(targets, "targets"),
             quantizers=[_quantizer(name, qat_epochs, batch_size) for name in quantizers.split(",")],
             orders=orders.split(","),
             seeds=range(seeds),
@@ -115,6 +116,34 @@ def study_correlation(
     with _studied(model, data, output, scaling) as (loaded, images):
         study = studies.correlation(
             loaded, images.train, run_dir=output, examples=examples, seeds=range(seeds), batch_size=batch_size
+        )
+        _finish(study, output)
+
+
+@studies_app.command("obd")
+def study_obd(
+    model: ModelName,
+    data: DataName,
+    output: Output,
+    scaling: Scaling = "none",
+    shares: Shares = "0.9,0.8,0.7",
+    examples: Examples = 1024,
+    seeds: Seeds = 3,
+    timed: Annotated[int, typer.Option(min=1, help="Training images that are scored for the clock.")] = 256,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Optimal Brain Damage against Taylor: correlation, accuracy, time and memory."""
+    with _studied(model, data, output, scaling) as (loaded, images):
+        study = studies.obd(
+            loaded,
+            images.train,
+            validation_data=images.test,
+            run_dir=output,
+            shares=_numbers(shares, "shares"),
+            examples=examples,
+            seeds=range(seeds),
+            timed=timed,
+            batch_size=batch_size,
         )
         _finish(study, output)
 
@@ -157,11 +186,11 @@ def _compile(model: Any, learning_rate: float | None) -> None:
     model.compile(optimizer, model.loss if model.compiled else loss, metrics=["accuracy"])
 
 
-def _number(text: str) -> float:
+def _numbers(text: str, what: str) -> list[float]:
     try:
-        return float(text)
+        return [float(part) for part in text.split(",")]
     except ValueError:
-        raise BadInput(f"targets must be numbers with commas between. Received: {text!r}. Write 1,0.7,0.5.") from None
+        raise BadInput(f"{what} must be numbers with commas between. Received: {text!r}. Write 0.7,0.5.") from None
 
 
 def _quantizer(name: str, epochs: int, batch_size: int) -> Quantizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from rich.console import Console
 from keras_taylor._data import batches
 from keras_taylor._folder import as_json, check_same, read_json, writable_folder, write_json
 from keras_taylor._graph import trace
-from keras_taylor._identity import identity_of
+from keras_taylor._identity import described_data, identity_of
 from keras_taylor._masked import Masked
 from keras_taylor._oracle import oracle
-from keras_taylor._plan import Target, plan, to_mask
+from keras_taylor._plan import Constraints, Target, plan, to_mask
+from keras_taylor._prune import check_feasible
 from keras_taylor._scores import Scores
 from keras_taylor._scoring import score_all
 from keras_taylor.criteria import Criterion
@@ -123,14 +125,17 @@ class Lab:
                 continue
             self._say(f"scores by {', '.join(labels)}", key)
             try:
-                found = score_all(
-                    self.model,
-                    (self.x[rows], self.y[rows]),
-                    [criteria[label] for label in labels],
-                    batch_size=self.batch_size,
-                    seed=int(key["seed"]),
-                    verbose=self.verbose,
-                )
+                with warnings.catch_warnings():
+                    # Studies ask how good this approximation is.
+                    warnings.filterwarnings("ignore", "Gauss-Newton is the second derivative")
+                    found = score_all(
+                        self.model,
+                        (self.x[rows], self.y[rows]),
+                        [criteria[label] for label in labels],
+                        batch_size=self.batch_size,
+                        seed=int(key["seed"]),
+                        verbose=self.verbose,
+                    )
             except BadInput:
                 if labels[0] not in blind:
                     raise
@@ -145,6 +150,25 @@ class Lab:
         """The channels that stay when scores decide which go, at a share of the MACs."""
         found: NDArray[np.bool_] = to_mask(self.graph, plan(Scores(self.graph, values), Target(macs=share), rank=rank))
         return found
+
+    def check_reachable(self, shares: Sequence[float]) -> None:
+        """Raise `InfeasibleTarget` unless every share of the MACs can be reached."""
+        for share in shares:
+            check_feasible(self.graph, Target(macs=share), Constraints())
+
+    def judge(self, x: Any, y: Any) -> Callable[[NDArray[np.bool_]], dict[str, float]]:
+        """A function that gives loss and accuracy on these data of the net that keeps a mask's channels."""
+        data = described_data((x, y))["content"]
+
+        def judged(keep: NDArray[np.bool_]) -> dict[str, float]:
+            def measure() -> dict[str, float]:
+                return dict(zip(("loss", "accuracy"), self.masked.evaluate(x, y, keep), strict=True))
+
+            key = {"kept": int(keep.sum()), "mask": hashlib.sha256(np.packbits(keep).tobytes()).hexdigest()[:12], "data": data}
+            found: dict[str, float] = self.kept("judged", key, measure)
+            return found
+
+        return judged
 
     def _say(self, what: str, key: Mapping[str, Any]) -> None:
         self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")
@@ -172,6 +196,14 @@ def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
     if y.ndim > 2:
         raise BadInput(f"{name} must have one class per example. Received: labels of shape {y.shape}.")
     return x, y
+
+
+def check_shares(shares: Sequence[float]) -> list[float]:
+    """The shares, if they are such, none twice."""
+    found = [float(share) for share in shares]
+    if not found or len(set(found)) < len(found) or not all(0 < share < 1 for share in found):
+        raise BadInput(f"shares must be different numbers between 0 and 1, and at least one. Received: {found}.")
+    return found
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:

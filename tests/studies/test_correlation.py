@@ -1,0 +1,179 @@
+"""Studies on nets that take a second: what is measured is kept, and what is said follows from the numbers."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_taylor as kt
+from keras_taylor.studies import _correlation, _lab, _statistics
+from keras_taylor.studies._statistics import Ranks
+from tests import nets
+
+FEW = {
+    name: _correlation.CRITERIA[name]
+    for name in (_correlation.EQ8, _correlation.GATE, _correlation.ABSOLUTE, "magnitude", "taylor_logits", "bn_scale")
+}
+OPTIONS = {"examples": 16, "seeds": (0, 1), "batch_size": 8, "verbose": 0}
+
+
+@pytest.fixture(scope="module")
+def residual():
+    return nets.compiled(nets.residual()), nets.images(40, 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="module")
+def study(residual, folder):
+    return kt.studies.correlation(*residual, run_dir=folder, criteria=FEW, **OPTIONS)
+
+
+def test_correlations_are_those_of_scores_and_oracle(residual, study):
+    model, (x, y) = residual
+    rows = np.random.default_rng(1).permutation(len(x))[:16]
+    sample = x[rows], y[rows]
+    scores, truth = kt.score(model, sample, FEW[_correlation.GATE]).values, kt.oracle(model, sample).absolute.values
+    ranks = Ranks(kt.trace(model))
+    found = study.values["correlations"][_correlation.GATE]
+    assert found["all layers"][1] == pytest.approx(ranks.raw(scores, truth), abs=0.02)
+    assert found["per layer"][1] == pytest.approx(ranks.per_layer(scores, truth), abs=0.02)
+    assert found["all layers, l2"][1] == pytest.approx(ranks.l2(scores, truth), abs=0.02)
+    assert len(found["other examples"]) == 2
+
+
+def test_within_a_layer_one_over_m_makes_no_difference(study):
+    found = study.values["correlations"]
+    assert found[_correlation.EQ8]["per layer"] == pytest.approx(found[_correlation.GATE]["per layer"])
+
+
+def test_tied_channels_are_told_apart(residual, study):
+    ranks = Ranks(kt.trace(residual[0]))
+    assert 0 < len(ranks.tied) < len(ranks.free)
+    tied = study.values["tied"]["tied channels"]
+    assert tied["difference"] == pytest.approx(np.mean(tied[_correlation.GATE]) - np.mean(tied[_correlation.ABSOLUTE]))
+    assert tied["interval"][0] <= tied["difference"] <= tied["interval"][1]
+
+
+def test_what_was_measured_is_not_measured_again(residual, study, folder, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(_lab, "oracle", fail)
+    monkeypatch.setattr(_lab, "score_all", fail)
+    again = kt.studies.correlation(*residual, run_dir=folder, criteria=FEW, **OPTIONS)
+    assert again.values == study.values
+    with pytest.raises(AssertionError, match="measured again"):
+        kt.studies.correlation(*residual, run_dir=folder, criteria=FEW, **{**OPTIONS, "seeds": (0, 2)})
+
+
+def test_an_interrupted_study_keeps_what_it_has(residual, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_lab, "oracle", interrupt)
+        kt.studies.correlation(*residual, run_dir=tmp_path, criteria=FEW, **OPTIONS)
+    assert len(list((tmp_path / "measured").glob("scores-*.json"))) == len(FEW) * 2 * 3
+    assert not list((tmp_path / "measured").glob("oracle-*.json"))
+
+
+def test_files(study, tmp_path):
+    study.save(tmp_path)
+    stored = json.loads((tmp_path / "correlation.json").read_text())
+    assert stored["values"]["correlations"] == study.values["correlations"]
+    text = (tmp_path / "correlation.md").read_text()
+    best = f"{np.mean(study.values['correlations'][_correlation.GATE]['all layers']):.2f}"
+    assert best in text and "tensorflow" in text and "seeds=[0, 1]" in text
+    assert (tmp_path / "correlation.svg").read_text().startswith("<?xml")
+    assert _correlation.GATE in str(study)
+    with pytest.raises(kt.errors.BadInput, match="must end with"):
+        study.figure(tmp_path / "figure.gif")
+
+
+def test_a_criterion_without_anything_to_look_at_is_left_out(tmp_path):
+    model = nets.compiled(nets.chain())
+    study = kt.studies.correlation(model, nets.images(20), run_dir=tmp_path, criteria=FEW, **OPTIONS)
+    assert "bn_scale" not in study.values["correlations"]
+    assert "tied" not in study.values
+    assert "bn_scale" in study.settings["left out, nothing to look at"]
+
+
+def test_all_criteria_and_the_answer(residual, folder):
+    study = kt.studies.correlation(*residual, run_dir=folder, **{**OPTIONS, "seeds": (0, 1)})
+    found = study.values["correlations"]
+    assert set(found) == set(_correlation.CRITERIA)
+    assert set(kt.criteria.registered()) <= {one.name for one in _correlation.CRITERIA.values()} | {
+        "obd_exact",
+        "obd_hutchinson",
+    }
+    best = max(found, key=lambda label: max(np.mean(found[label][kind]) for kind in _correlation.KINDS[1:]))
+    assert f"`{best}`" in study.answer[0]
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [([0.3, 0.31, 0.29], "removes the need"), ([-0.3, -0.31, -0.29], "does not remove"), ([0.3, -0.3, 0.01], "cannot be told")],
+)
+def test_the_verdict_on_normalisation(gain, words):
+    values = {
+        _correlation.EQ8: {"all layers": [0.1] * 3, "all layers, l2": [0.5] * 3},
+        _correlation.GATE: {"all layers": [0.5 + g for g in gain], "all layers, l2": [0.5] * 3},
+    }
+    assert words in _correlation._normalisation(values)[0]
+
+
+def test_another_model_is_refused(residual, study, folder):
+    other = nets.compiled(nets.chain())
+    with pytest.raises(kt.errors.BadInput, match=r"model\.name was \"residual\" and is \"chain\""):
+        kt.studies.correlation(other, nets.images(40), run_dir=folder, **OPTIONS)
+    with pytest.raises(kt.errors.BadInput, match=r"settings\.examples was 16 and is 17"):
+        kt.studies.correlation(*residual, run_dir=folder, **{**OPTIONS, "examples": 17})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": ()}, "seeds must be different, and at least one"),
+        ({"seeds": (1, 1)}, "seeds must be different"),
+        ({"examples": 1}, "examples must be at least 2"),
+        ({"examples": 41}, "at least as many examples as a sample"),
+        ({"criteria": {}}, "at least one criterion"),
+    ],
+)
+def test_bad_options(residual, tmp_path, change, message):
+    with pytest.raises(kt.errors.BadInput, match=message):
+        kt.studies.correlation(*residual, run_dir=tmp_path / "new", **{**OPTIONS, **change})
+    assert not (tmp_path / "new").exists()
+
+
+def test_bad_data_and_models(residual, tmp_path):
+    model, (x, y) = residual
+    for data, message in ((None, "Received: None"), (x, "labels"), ((x, np.zeros((40, 2, 2))), "one class per example")):
+        with pytest.raises(kt.errors.BadInput, match=message):
+            kt.studies.correlation(model, data, run_dir=tmp_path, **OPTIONS)
+    with pytest.raises(kt.errors.BadInput, match="must be compiled"):
+        kt.studies.correlation(nets.chain(), (x, y), run_dir=tmp_path, **OPTIONS)
+
+
+def test_one_hot_labels(tmp_path):
+    model = nets.compiled(nets.chain(), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    x, y = nets.images(20)
+    study = kt.studies.correlation(
+        model, (x, np.eye(2, dtype="float32")[y]), run_dir=tmp_path, criteria={"taylor_gate": FEW[_correlation.GATE]}, **OPTIONS
+    )
+    assert np.isfinite(study.values["correlations"]["taylor_gate"]["all layers"]).all()
+
+
+def test_intervals():
+    mean, half = _statistics.mean_interval([1.0, 2.0, 3.0])
+    assert (mean, half) == (2.0, pytest.approx(4.3027 / np.sqrt(3), rel=1e-4))  # t of 2 degrees of freedom
+    assert _statistics.shown([1.0, 2.0, 3.0]) == "2.00 ± 2.48"
+    assert _statistics.shown([0.5]) == "0.50"
+    assert _statistics.spearman(np.ones(3), np.arange(3)) == 0.0
+    low, high = _statistics.bootstrap(lambda rows: float(rows.mean()), 100)
+    assert low < 49.5 < high
