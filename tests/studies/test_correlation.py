@@ -106,7 +106,7 @@ def test_a_criterion_without_anything_to_look_at_is_left_out(tmp_path):
 def test_all_criteria_and_the_answer(residual, folder):
     study = kt.studies.correlation(*residual, run_dir=folder, **{**OPTIONS, "seeds": (0, 1)})
     found = study.values["correlations"]
-    assert set(found) == set(_correlation.CRITERIA)
+    assert set(found) == set(_correlation.CRITERIA) - {"bn_scale"}  # not every layer has a BatchNormalization
     assert set(kt.criteria.registered()) <= {one.name for one in _correlation.CRITERIA.values()} | {
         "obd_exact",
         "obd_hutchinson",
