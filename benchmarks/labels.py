@@ -14,30 +14,11 @@ from typing import Annotated, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 import typer
 from _common import RESULTS, images, loss_for, normalise, setup, table, write
 from scipy import stats
 
 import keras_taylor as kt
-from keras_taylor._verify import silenced
-
-
-def oracle(model: Any, graph: kt.ChannelGraph, x: Any, y: Any) -> Any:
-    """Absolute change of the mean loss for each channel that may go; NaN for the others."""
-    changes = np.full(graph.channels, np.nan)
-    inputs = [tf.constant(x)]
-
-    def loss(keep: Any) -> float:
-        return float(model.loss(y, silenced(graph, graph.keep_labels(keep), inputs)[0]))
-
-    everything = np.ones(graph.channels, bool)
-    plain = loss(everything)
-    for channel in np.flatnonzero(graph.locks == ""):
-        keep = everything.copy()
-        keep[channel] = False
-        changes[channel] = abs(loss(keep) - plain)
-    return changes
 
 
 def main(
@@ -61,7 +42,7 @@ def main(
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(x))
         few, others = order[:count], order[count : count + judged]
-        truth = oracle(model, graph, x[others], y[others])
+        truth = kt.oracle(model, (x[others], np.ravel(y[others]))).absolute.values
         options = {"batch_size": 128, "seed": seed}
         given = kt.score(model, (x[few], y[few]), **options).values
         scores = {
