@@ -10,7 +10,7 @@ first order, along random directions (which needs no probabilities).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import numpy as np
