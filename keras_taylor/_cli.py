@@ -120,6 +120,62 @@ def study_correlation(
         _finish(study, output)
 
 
+@studies_app.command("disagree")
+def study_disagree(
+    model: ModelName,
+    data: DataName,
+    output: Output,
+    scaling: Scaling = "none",
+    shares: Annotated[str, typer.Option(help="Shares of every layer's channels that go.")] = "0.1,0.2,0.3",
+    examples: Examples = 1024,
+    seeds: Seeds = 3,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Which disagreements of Taylor with activation pruning matter? (study A1)"""
+    with _studied(model, data, output, scaling) as (loaded, images):
+        study = studies.disagree(
+            loaded,
+            images.train,
+            validation_data=images.test,
+            run_dir=output,
+            shares=_numbers(shares, "shares"),
+            examples=examples,
+            seeds=range(seeds),
+            batch_size=batch_size,
+        )
+        _finish(study, output)
+
+
+@studies_app.command("blend")
+def study_blend(
+    model: ModelName,
+    data: DataName,
+    output: Output,
+    scaling: Scaling = "none",
+    shares: Shares = "0.9,0.8,0.7",
+    weights: Annotated[str, typer.Option(help="Values of lambda to choose from.")] = "0,0.01,0.03,0.1,0.3,1,3,10,inf",
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the sample for cross-validation.")] = 5,
+    examples: Examples = 1024,
+    seeds: Seeds = 3,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Does activation added to Taylor, with a cross-validated weight, prune better than Taylor? (study A2)"""
+    with _studied(model, data, output, scaling) as (loaded, images):
+        study = studies.blend(
+            loaded,
+            images.train,
+            validation_data=images.test,
+            run_dir=output,
+            weights=_numbers(weights, "weights"),
+            shares=_numbers(shares, "shares"),
+            folds=folds,
+            examples=examples,
+            seeds=range(seeds),
+            batch_size=batch_size,
+        )
+        _finish(study, output)
+
+
 @studies_app.command("obd")
 def study_obd(
     model: ModelName,
@@ -132,7 +188,7 @@ def study_obd(
     timed: Annotated[int, typer.Option(min=1, help="Training images that are scored for the clock.")] = 256,
     batch_size: BatchSize = 64,
 ) -> None:
-    """Optimal Brain Damage against Taylor: correlation, accuracy, time and memory."""
+    """Optimal Brain Damage against Taylor: correlation, accuracy, time and memory. (study B)"""
     with _studied(model, data, output, scaling) as (loaded, images):
         study = studies.obd(
             loaded,
