@@ -24,6 +24,7 @@ criteria
 _self_labels
 _kernels _curvature
 _recording
+_removal
 _scores
 _scoring _oracle
 _ranking
