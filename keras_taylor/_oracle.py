@@ -27,7 +27,7 @@ from keras_taylor._sites import Site, Sites
 from keras_taylor.errors import BadInput, NonFiniteScores
 
 # Elements of the largest tensor of a run, and examples: enough to keep the cores busy, few enough for their caches.
-_ELEMENTS, _ROWS = 2**21, 256
+_ELEMENTS, _ROWS = 2**21, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def oracle(
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as a graph that is traced once for batches of any length."""
-    compiled = tf.function(function, reduce_retracing=True)
+    compiled = tf.function(function, reduce_retracing=True, autograph=False)
     traced = False
 
     def run(*args: Any) -> Any:
@@ -275,7 +275,6 @@ class _Suffix:
         sizes = [math.prod(d or 1 for d in tensor.shape[1:]) for tensor in tensors]
         sizes += [places.shape[1] * head.elements for head, places in zip(self.heads, self.positions, strict=True)]
         self.rows = min(max(_ELEMENTS // max(sizes), 16), _ROWS)
-        self.start = _compiled(self._start)
         self.run = _compiled(self._run)
 
     def losses(
@@ -284,8 +283,8 @@ class _Suffix:
         """Examples, channels silenced in them where that changes anything, and the losses then: a run at a time."""
         batch = tf.shape(keras.tree.flatten(given[0])[0])[0]
         found = np.stack([self._any(key, places.numpy()) for key, places in alive.items()]).any(0)
-        inputs = [head.call.inputs[0] for head in self.heads]
-        starts = self.start([values[tensor.index] for tensor in inputs], batch) if inputs else []
+        # Not compiled: that would take longer.
+        starts = [head.start(values[head.call.inputs[0].index], batch) for head in self.heads]
         short = np.ones_like(found)
         for (_, _, shares), places in zip(starts, self.positions, strict=True):
             short &= digits_remain(shares.numpy()[:, places].sum(2))
@@ -304,9 +303,6 @@ class _Suffix:
         found = np.zeros((len(alive), self.silencer.graph.channels), bool)
         np.logical_or.at(found.T, self.silencer.sites[key].channels, alive.T)
         return found[:, self.channels]
-
-    def _start(self, inputs: list[Any], batch: Any) -> list[Any]:
-        return [head.start(x, batch) for head, x in zip(self.heads, inputs, strict=True)]
 
     def _run(self, boundary: list[Any], heads: list[Any], given: Any, examples: Any, numbers: Any) -> Any:
         """The loss of each example without its channel."""
