@@ -49,7 +49,18 @@ def folded():
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
-NETS = {"branched": (branched, (4, 4, 2)), "residual": (nets.residual, (8, 8, 3)), "folded": (folded, (4, 3))}
+def grouped():
+    """A convolution whose groups lose the same positions."""
+    made = [layers.Conv2D(8, 3, activation="relu"), layers.Conv2D(6, 3, groups=2, activation="relu"), layers.Conv2D(4, 1)]
+    return keras.Sequential([keras.Input((6, 6, 3)), *made, layers.GlobalAveragePooling2D(), layers.Dense(3)])
+
+
+NETS = {
+    "branched": (branched, (4, 4, 2)),
+    "residual": (nets.residual, (8, 8, 3)),
+    "folded": (folded, (4, 3)),
+    "grouped": (grouped, (6, 6, 3)),
+}
 
 
 @pytest.mark.parametrize("name", NETS)
