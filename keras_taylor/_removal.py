@@ -5,6 +5,7 @@ A convolution or a dense layer is linear in its inputs: what a channel adds is a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ class Removal:
 
     Attributes:
         taps: inputs of the window, per channel.
-        elements: numbers that a row needs for each position: the slice of the kernel.
+        elements: size of a position's slice of the kernel.
     """
 
     def __init__(self, call: Call, linear: Any) -> None:
@@ -46,7 +47,7 @@ class Removal:
 
         Returns:
             The outputs before the activation; the inputs, positions first, as `(batch, positions, rows per example, ...)`; and
-            the share that each position of each example has in the sums, shape `(batch, positions)`, NaN if that is not finite.
+            the share that each position of each example has in the sums, shape `(batch, positions)`, or NaN.
         """
         args, kwargs = self.call.fill({self.call.inputs[0].index: x})
         with _without_activation(self.call.operation):
@@ -56,7 +57,8 @@ class Removal:
         maps = tf.reshape(x, tf.concat([[batch, shape[0] // batch], shape[1:]], 0))
         maps = tf.transpose(maps, [0, rank, *range(1, rank)])
         sizes = tf.reduce_sum(tf.abs(by_example(x, -1, batch)), 1) * tf.reduce_sum(tf.abs(self.kernel), [1, 2])
-        return outputs, maps, sizes / tf.reduce_sum(sizes, 1, keepdims=True)
+        whole = tf.reduce_sum(sizes, 1, keepdims=True)
+        return outputs, maps, tf.where(tf.math.is_finite(whole), sizes / whole, math.nan)
 
     def __call__(self, outputs: Any, maps: Any, examples: Any, positions: Any) -> Any:
         """The outputs without the given positions, of shape `(runs, positions of one channel)`, in an example each.
