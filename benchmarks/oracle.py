@@ -126,6 +126,7 @@ def main(
         "network": name or model.name,
         "channels": len(free),
         "images": f"{count}, {'noise' if data is None else data.stem}",
+        "runs": repetitions,
         "one full pass per channel (s)": f"{np.median(full):.1f}",
         "kt.oracle (s)": f"{np.median(seconds[1]):.1f}",
         "ratio": f"{np.median(ratios):.1f}",
@@ -141,7 +142,7 @@ def main(
         results.with_suffix(".md"),
         "# The oracle",
         f"`kt.oracle`, its compilation included, against compiled full passes of {len(chosen)} random channels, scaled up to "
-        f"all that may go; in turns, {repetitions} times, medians; batches of {batch}.",
+        f"all that may go; in turns, medians of the runs; batches of {batch}.",
         table(list(row), [list(one.values()) for one in record["rows"]]),
         f"Made by `python benchmarks/oracle.py`. {environment}.",
     )
