@@ -4,11 +4,13 @@ The full pass is compiled once, takes the mask as an argument, and sees the same
 cost the same, so a sample of channels is timed and scaled up. Both must find the same change of the loss for the sample.
 
     python benchmarks/oracle.py --weights resnet20.keras --data cifar10_lossless.npz
+    python benchmarks/oracle.py --net vgg --count 128
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import typer
-from _common import RESULTS, images, interleaved, loss_for, normalise, setup, table, write
+from _common import RESULTS, images, interleaved, loss_for, normalise, setup, store, stored, table, write
 
 import keras_taylor as kt
 from keras_taylor._flatten import infer
@@ -24,6 +26,31 @@ from keras_taylor._loss import loss_of_each
 from keras_taylor._sites import Sites
 
 WANTED = 5.0
+
+
+class Net(str, Enum):
+    """What is measured without weights."""
+
+    mobilenet = "mobilenet"
+    vgg = "vgg"
+
+
+def untrained(net: Net) -> Any:
+    """A random network that puts out ten logits: MobileNet, or one like VGG-16 but narrower and with batch norm."""
+    layers = keras.layers
+    if net is Net.mobilenet:
+        options = {"weights": None, "input_shape": (64, 64, 3), "classes": 10, "classifier_activation": None}
+        model = keras.applications.MobileNet(alpha=0.25, **options)
+    else:
+        x = inputs = keras.Input((32, 32, 3))
+        for number, width in enumerate((16, 16, 32, 32, 64, 64, 64, *[128] * 6), start=1):
+            x = layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same")(x))
+            x = layers.ReLU()(x)
+            if number in (2, 4, 7, 10, 13):
+                x = layers.MaxPooling2D()(x)
+        model = keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)), name="vgg16_narrow")
+    kt.testing.randomize(model)
+    return model
 
 
 def full_pass(model: Any, graph: kt.ChannelGraph) -> Callable[[Any, Any, Any], Any]:
@@ -46,23 +73,20 @@ def full_pass(model: Any, graph: kt.ChannelGraph) -> Callable[[Any, Any, Any], A
 
 
 def main(
-    weights: Annotated[Path | None, typer.Option(help="A .keras classifier; without, an untrained MobileNet.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .keras classifier; without, an untrained network.")] = None,
+    net: Annotated[Net, typer.Option(help="Which untrained network.")] = Net.mobilenet,
     data: Annotated[Path | None, typer.Option(help="An .npz file with x_train, y_train; without, noise.")] = None,
     name: Annotated[str, typer.Option(help="What the results call the network and the images.")] = "",
     count: Annotated[int, typer.Option(help="Images.")] = 256,
     batch: int = 128,
     sample: Annotated[int, typer.Option(help="Channels whose full passes are timed.")] = 16,
     repetitions: int = 3,
-    output: Annotated[Path, typer.Option(help="Markdown file for the table.")] = RESULTS / "oracle.md",
+    results: Annotated[Path, typer.Option(help="JSON file that rows are added to; a .md file beside it.")] = RESULTS
+    / "oracle.json",
 ) -> None:
     """Time both, and compare what they find."""
     environment, rng = setup(0), np.random.default_rng(0)
-    if weights is None:
-        options = {"weights": None, "input_shape": (64, 64, 3), "classes": 10, "classifier_activation": None}
-        model = keras.applications.MobileNet(alpha=0.25, **options)
-        kt.testing.randomize(model)
-    else:
-        model = keras.models.load_model(weights, compile=False)
+    model = untrained(net) if weights is None else keras.models.load_model(weights, compile=False)
     if data is None:
         x, y = rng.normal(size=(count, *model.input_shape[1:])).astype("float32"), rng.integers(0, 10, count)
     else:
@@ -98,17 +122,28 @@ def main(
     off = np.abs(signed - [found[int(channel)] for channel in chosen]).max()
     print(f"largest difference {off:.1e}, of changes up to {np.abs(signed).max():.1e}")
     met = float(np.median(ratios)) >= WANTED and off <= 1e-5 + 1e-3 * np.abs(signed).max()
-    row = [name or model.name, len(free), count, f"{np.median(full):.0f}", f"{np.median(seconds[1]):.1f}"]
-    row += [f"{np.median(ratios):.1f}", f"{ratios.min():.1f} to {ratios.max():.1f}", f"{off:.0e}", "yes" if met else "NO"]
-    header = ["network, images", "channels", "images", "one full pass per channel (s)", "kt.oracle (s)", "ratio", "range"]
-    header += ["largest difference", f"at least {WANTED:.0f} times, same result"]
-    print(" | ".join(str(cell) for cell in row))
+    row = {
+        "network": name or model.name,
+        "channels": len(free),
+        "images": f"{count}, {'noise' if data is None else data.stem}",
+        "runs": repetitions,
+        "one full pass per channel (s)": f"{np.median(full):.1f}",
+        "kt.oracle (s)": f"{np.median(seconds[1]):.1f}",
+        "ratio": f"{np.median(ratios):.1f}",
+        "range": f"{ratios.min():.1f} to {ratios.max():.1f}",
+        "largest difference": f"{off:.0e}",
+        f"at least {WANTED:.0f} times, same result": "yes" if met else "NO",
+    }
+    print(" | ".join(str(cell) for cell in row.values()))
+    record = stored(results)
+    record["rows"] = [one for one in record["rows"] if one["network"] != row["network"]] + [row]
+    store(results, record)
     write(
-        output,
+        results.with_suffix(".md"),
         "# The oracle",
         f"`kt.oracle`, its compilation included, against compiled full passes of {len(chosen)} random channels, scaled up to "
-        f"all that may go; in turns, {repetitions} times; batches of {batch}.",
-        table(header, [row]),
+        f"all that may go; in turns, medians of the runs; batches of {batch}.",
+        table(list(row), [list(one.values()) for one in record["rows"]]),
         f"Made by `python benchmarks/oracle.py`. {environment}.",
     )
     raise typer.Exit(int(not met))

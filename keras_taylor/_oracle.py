@@ -21,12 +21,13 @@ from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._kernels import broken_weights
 from keras_taylor._loss import Objective, loss_of_each
 from keras_taylor._recording import check_inputs
+from keras_taylor._removal import Removal, digits_remain, removal
 from keras_taylor._scores import Scores
 from keras_taylor._sites import Site, Sites
 from keras_taylor.errors import BadInput, NonFiniteScores
 
 # Elements of the largest tensor of a run, and examples: enough to keep the cores busy, few enough for their caches.
-_ELEMENTS, _ROWS = 2**21, 256
+_ELEMENTS, _ROWS = 2**21, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,14 +133,14 @@ def oracle(
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as a graph that is traced once for batches of any length."""
-    compiled = tf.function(function, reduce_retracing=True)
+    compiled = tf.function(function, reduce_retracing=True, autograph=False)
     traced = False
 
     def run(*args: Any) -> Any:
         nonlocal traced
         if not traced:
             specs = keras.tree.map_structure(
-                lambda a: None if a is None else tf.TensorSpec([None, *a.shape[1:]], a.dtype), args
+                lambda a: None if a is None else tf.TensorSpec([None, *a.shape[1:]] if a.shape.rank else [], a.dtype), args
             )
             compiled.get_concrete_function(*specs)
             traced = True
@@ -158,21 +159,24 @@ class _Silencer:
         self.calls = graph.program.ancestors(graph.program.outputs)
         sites = Sites(graph)
         self.sites = {id(call): sites.by_call[id(call)] for call in self.calls if id(call) in sites.by_call}
+        found = {id(call): removal(call, self.sites[id(call)]) for call in self.calls if id(call) in self.sites}
+        self.removals = {key: one for key, one in found.items() if one is not None}
         self.suffixes = [_Suffix(self, readers, channels) for readers, channels in self._parts()]
-        needed = {tensor.index: tensor for suffix in self.suffixes for tensor in suffix.boundary}
+        needed = {tensor.index: tensor for suffix in self.suffixes for tensor in suffix.needed}
         self.needed = list(needed.values())
         self._forward = _compiled(self._prefix)
 
     def _parts(self) -> list[tuple[tuple[int, ...], NDArray[np.int64]]]:
-        """The channels that are not locked, by the sites that read them."""
-        readers = defaultdict[int, list[int]](list)
+        """The channels that are not locked, by the sites that read them and the number of their positions there."""
+        readers = defaultdict[int, list[tuple[int, int]]](list)
         for key, site in self.sites.items():
-            for channel in np.unique(site.channels[self.graph.locks[site.channels] == ""]).tolist():
-                readers[channel].append(key)
-        parts = defaultdict[tuple[int, ...], list[int]](list)
+            found, counts = np.unique(site.channels[self.graph.locks[site.channels] == ""], return_counts=True)
+            for channel, count in zip(found.tolist(), counts.tolist(), strict=True):
+                readers[channel].append((key, count))
+        parts = defaultdict[tuple[tuple[int, int], ...], list[int]](list)
         for channel, keys in sorted(readers.items()):
             parts[tuple(keys)].append(channel)
-        return [(keys, np.array(channels)) for keys, channels in parts.items()]
+        return [(tuple(key for key, _ in keys), np.array(channels)) for keys, channels in parts.items()]
 
     def __call__(self, number: int, x: Any, y: Any, weight: Any) -> NDArray[np.float64]:
         """The sum over the examples of batch `number`, shape `(channels,)`."""
@@ -189,9 +193,7 @@ class _Silencer:
         by_index = dict(zip((tensor.index for tensor in self.needed), values, strict=True))
         total = np.zeros(self.graph.channels)
         for suffix in self.suffixes:
-            boundary = [by_index[tensor.index] for tensor in suffix.boundary]
-            for examples, channels in suffix.pairs({key: alive[key].numpy() for key in suffix.readers}):
-                changed = suffix.run(boundary, given, tf.constant(examples), tf.constant(channels)).numpy()
+            for examples, channels, changed in suffix.losses(by_index, given, {key: alive[key] for key in suffix.readers}):
                 if not np.isfinite(changed).all():
                     silenced = channels[~np.isfinite(changed)][0]
                     name = next(group.name for group in self.graph.groups if silenced in group.channels)
@@ -232,40 +234,77 @@ class _Suffix:
     Attributes:
         readers: ids of the calls that read the channels.
         channels: their numbers.
-        boundary: the tensors that it reads and does not change.
+        heads: readers that what is silenced reaches first, and that need not be computed anew.
+        needed: the tensors that it reads and does not change.
     """
 
-    def __init__(self, silencer: _Silencer, readers: tuple[int, ...], channels: NDArray[np.int64]) -> None:
+    def __init__(
+        self, silencer: _Silencer, readers: tuple[int, ...], channels: NDArray[np.int64], removals: bool = True
+    ) -> None:
         self.silencer = silencer
         self.readers = readers
         self.channels = channels
-        changed: set[int] = set()
+        self.heads: list[Removal] = []
         self.calls = []
+        self.needed: list[Tensor] = []
         boundary: dict[int, Tensor] = {}
+        changed: set[int] = set()
         for call in silencer.calls:
-            if id(call) in readers or any(tensor.index in changed for tensor in call.inputs):
+            reached = any(tensor.index in changed for tensor in call.inputs)
+            if id(call) not in readers and not reached:
+                continue
+            head = silencer.removals.get(id(call)) if removals and not reached else None
+            if head is None:
                 self.calls.append(call)
                 boundary.update((tensor.index, tensor) for tensor in call.inputs if tensor.index not in changed)
-                changed.update(tensor.index for tensor in call.outputs)
+            else:
+                self.heads.append(head)
+            changed.update(tensor.index for tensor in call.outputs)
         outputs = silencer.graph.program.outputs
         boundary.update((tensor.index, tensor) for tensor in outputs if tensor.index not in changed)
         self.boundary = list(boundary.values())
-        sizes = [math.prod(d or 1 for d in tensor.shape[1:]) for call in self.calls for tensor in (*call.inputs, *call.outputs)]
+        self.needed = list({t.index: t for t in (*self.boundary, *(head.call.inputs[0] for head in self.heads))}.values())
+        # Where a channel is in what the heads read.
+        self.positions = [
+            np.stack([np.flatnonzero(silencer.sites[id(head.call)].channels == channel) for channel in channels])
+            for head in self.heads
+        ]
+        self.full = _Suffix(silencer, readers, channels, False) if self.heads else self
+        tensors = [tensor for call in self.calls for tensor in (*call.inputs, *call.outputs)]
+        tensors += [head.call.outputs[0] for head in self.heads]
+        sizes = [math.prod(d or 1 for d in tensor.shape[1:]) for tensor in tensors]
+        sizes += [places.shape[1] * head.elements for head, places in zip(self.heads, self.positions, strict=True)]
         self.rows = min(max(_ELEMENTS // max(sizes), 16), _ROWS)
         self.run = _compiled(self._run)
 
-    def pairs(self, alive: dict[int, NDArray[np.bool_]]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Examples and channels to silence in them, where that changes anything, a run at a time."""
-        count = len(next(iter(alive.values())))
-        found = np.zeros((count, self.silencer.graph.channels), bool)
-        for key, values in alive.items():
-            np.logical_or.at(found.T, self.silencer.sites[key].channels, values.T)
-        channels, examples = np.nonzero(found[:, self.channels].T)
-        for start in range(0, len(examples), self.rows):
-            run = slice(start, start + self.rows)
-            yield examples[run], self.channels[channels[run]]
+    def losses(
+        self, values: dict[int, Any], given: Any, alive: dict[int, Any]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
+        """Examples, channels silenced in them where that changes anything, and the losses then: a run at a time."""
+        batch = tf.shape(keras.tree.flatten(given[0])[0])[0]
+        found = np.stack([self._any(key, places.numpy()) for key, places in alive.items()]).any(0)
+        # Not compiled: that would take longer.
+        starts = [head.start(values[head.call.inputs[0].index], batch) for head in self.heads]
+        short = np.ones_like(found)
+        for (_, _, shares), places in zip(starts, self.positions, strict=True):
+            short &= digits_remain(shares.numpy()[:, places].sum(2))
+        for suffix, pairs in ((self, found & short), (self.full, found & ~short)):
+            if pairs.any():
+                boundary = [values[tensor.index] for tensor in suffix.boundary]
+                heads = [start[:2] for start in starts] if suffix.heads else []
+                numbers, examples = np.nonzero(pairs.T)
+                for first in range(0, len(examples), suffix.rows):
+                    run = slice(first, first + suffix.rows)
+                    changed = suffix.run(boundary, heads, given, tf.constant(examples[run]), tf.constant(numbers[run]))
+                    yield examples[run], self.channels[numbers[run]], changed.numpy()
 
-    def _run(self, boundary: list[Any], given: Any, examples: Any, channels: Any) -> Any:
+    def _any(self, key: int, alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The examples, and channels of this suffix, with a position at a site that is not zero."""
+        found = np.zeros((len(alive), self.silencer.graph.channels), bool)
+        np.logical_or.at(found.T, self.silencer.sites[key].channels, alive.T)
+        return found[:, self.channels]
+
+    def _run(self, boundary: list[Any], heads: list[Any], given: Any, examples: Any, numbers: Any) -> Any:
         """The loss of each example without its channel."""
         silencer = self.silencer
         x, y, weight = keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, examples), given)
@@ -273,6 +312,10 @@ class _Suffix:
         values = {
             tensor.index: _examples(value, examples, batch) for tensor, value in zip(self.boundary, boundary, strict=True)
         }
+        for head, places, (outputs, maps) in zip(self.heads, self.positions, heads, strict=True):
+            rest = head(_examples(outputs, examples, batch), maps, examples, tf.gather(places, numbers))
+            values[head.call.outputs[0].index] = rest
+        channels = tf.gather(self.channels, numbers)
         for call in self.calls:
             args, kwargs = call.fill(values)
             if id(call) in self.readers:

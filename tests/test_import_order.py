@@ -26,6 +26,7 @@ _self_labels
 _natural _kernels
 _curvature _linear
 _recording
+_removal
 _scores
 _masked
 _scoring _oracle

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
+from keras_taylor import _oracle, _removal
 from keras_taylor._verify import silenced
 from tests import nets
 from tests.test_score_all import branched
@@ -29,6 +30,16 @@ def slow(model, x, y, loss, weight=None):
     return np.array(changes)
 
 
+def noting(method, names):
+    """The method, which notes what calls it is for."""
+
+    def noted(self, *args):
+        names.add(self.call.name)
+        return method(self, *args)
+
+    return noted
+
+
 def folded():
     """Rows go into the batch axis and come back."""
     inputs = keras.Input((4, 3))
@@ -38,7 +49,18 @@ def folded():
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 
-NETS = {"branched": (branched, (4, 4, 2)), "residual": (nets.residual, (8, 8, 3)), "folded": (folded, (4, 3))}
+def grouped():
+    """A convolution whose groups lose the same positions."""
+    made = [layers.Conv2D(8, 3, activation="relu"), layers.Conv2D(6, 3, groups=2, activation="relu"), layers.Conv2D(4, 1)]
+    return keras.Sequential([keras.Input((6, 6, 3)), *made, layers.GlobalAveragePooling2D(), layers.Dense(3)])
+
+
+NETS = {
+    "branched": (branched, (4, 4, 2)),
+    "residual": (nets.residual, (8, 8, 3)),
+    "folded": (folded, (4, 3)),
+    "grouped": (grouped, (6, 6, 3)),
+}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -52,6 +74,74 @@ def test_it_is_what_a_full_forward_pass_finds(name):
     np.testing.assert_allclose(found.absolute.values, np.abs(expected), rtol=1e-3, atol=2e-6)
     assert (expected > 1e-3).any() and (expected < -1e-3).any()
     assert (found.measured == (found.signed.graph.locks == "")).all() and not found.measured.all()
+
+
+def windows(conv, rank, **second):
+    """Windows of every kind, with activations inside the layers, positions that are flattened, and batch norm between."""
+    return keras.Sequential(
+        [
+            keras.Input((7,) * rank + (2,)),
+            conv(3, 2, activation="relu", name="first"),
+            conv(4, 3, padding="same", activation=layers.ReLU(), use_bias=False, name="second", **second),
+            layers.BatchNormalization(),
+            conv(3, 2, dilation_rate=2, name="third"),
+            layers.LeakyReLU(),
+            layers.Flatten(),
+            layers.Dense(4, activation="tanh", name="hidden"),
+            layers.Dense(3),
+        ]
+    )
+
+
+def causal():
+    conv = layers.Conv1D
+    made = [conv(4, 2, activation="relu"), conv(3, 3, padding="causal", dilation_rate=2, activation="gelu"), conv(3, 1)]
+    return keras.Sequential([keras.Input((7, 2)), *made, layers.GlobalAveragePooling1D(), layers.Dense(3)])
+
+
+def turned():
+    """Transposed convolutions, and products whose kernels are the other way round."""
+    made = [layers.Conv2D(4, 2, activation="relu"), layers.Conv2DTranspose(3, 3, strides=2, activation="relu")]
+    made += [layers.Dense(5, activation="relu"), layers.EinsumDense("...x,yx->...y", 4, bias_axes="y", activation="tanh")]
+    return keras.Sequential([keras.Input((4, 4, 2)), *made, layers.Conv2D(3, 3), layers.GlobalMaxPooling2D(), layers.Dense(3)])
+
+
+def read_twice():
+    """One layer reads channels in two branches; channels have several positions, and not all of them as many."""
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(3, 3, padding="same", activation="relu", name="stem")(inputs)
+    y = layers.Conv2D(2, 3, padding="same", activation="relu", name="other")(inputs)
+    shared = layers.Conv2D(4, 3, padding="same", activation="relu", name="shared")
+    pooled = layers.AveragePooling2D(3, 1, "same")(x)
+    both = layers.Concatenate()([shared(x), shared(pooled), layers.Conv2D(2, 1, name="side")(x)])
+    again = layers.Conv2D(3, 1, name="again")(layers.Concatenate()([x, y, layers.MaxPooling2D(3, 1, "same")(x)]))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(layers.Concatenate()([both, again]))))
+
+
+SHORT = {
+    "1d": (lambda: windows(layers.Conv1D, 1, strides=2), (7, 2)),
+    "2d": (lambda: windows(layers.Conv2D, 2, strides=(2, 1)), (7, 7, 2)),
+    "3d": (lambda: windows(layers.Conv3D, 3, strides=2), (7, 7, 7, 2)),
+    "causal": (causal, (7, 2)),
+    "turned": (turned, (4, 4, 2)),
+    "read twice": (read_twice, (4, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_readers_that_are_not_computed_anew(name, monkeypatch):
+    build, shape = SHORT[name]
+    model = nets.compiled(build())
+    x, y = nets.images(6, classes=3, shape=shape)
+    taken_out = set()
+    monkeypatch.setattr(_removal.Removal, "__call__", noting(_removal.Removal.__call__, taken_out))
+    found = kt.oracle(model, (x, y)).signed
+    graph = found.graph
+    free = {id(step): (graph.locks[graph.channel[step.inputs[0].ids]] == "").any() for step in graph.steps if step.consumes}
+    assert taken_out == {step.call.name for step in graph.steps if free.get(id(step))}
+    expected = slow(model, x, y, nets.CROSS_ENTROPY)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-3, atol=1e-6)
+    assert np.abs(expected).max() > 1e-3
 
 
 def test_small_runs_are_the_same(monkeypatch):
@@ -68,6 +158,42 @@ def test_a_channel_that_is_zero_changes_nothing_and_is_not_run(monkeypatch):
     model.get_layer("conv1").set_weights([kernel, bias])
     assert kt.oracle(model, data).signed.by_layer()["conv1"][2] == 0
     assert (kt.oracle(model, data).signed.by_layer()["conv1"][[0, 1, 3]] != 0).all()
+
+
+@pytest.mark.parametrize("bias", [1e7, np.inf])
+def test_a_channel_beside_which_the_others_are_nothing(bias):
+    """What is left of a sum without it has no digits, or is not a number."""
+    model = nets.compiled(
+        keras.Sequential(
+            [
+                keras.Input((4,)),
+                layers.Dense(4, activation="relu", name="hidden"),
+                layers.Dense(5, activation="sigmoid", name="reader"),
+                layers.Dense(3),
+            ]
+        )
+    )
+    kernel, values = model.get_layer("hidden").get_weights()
+    values[1] = bias
+    model.get_layer("hidden").set_weights([kernel, values])
+    kernel, values = model.get_layer("reader").get_weights()
+    model.get_layer("reader").set_weights([np.abs(kernel), values])
+    x, y = nets.images(6, classes=3, shape=(4,))
+    found, expected = kt.oracle(model, (x, y)).signed, slow(model, x, y, nets.CROSS_ENTROPY)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-6)
+    assert abs(found.by_layer()["hidden"][1]) > 1e-3
+
+
+def test_in_half_precision_every_reader_is_computed_anew(monkeypatch):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = nets.compiled(nets.residual())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    monkeypatch.delattr(_oracle.Removal, "__call__")
+    x, y = nets.images(6, classes=3)
+    found, expected = kt.oracle(model, (x, y)).signed.values, slow(model, x, y, nets.CROSS_ENTROPY)
+    np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
 
 
 def test_weights_of_examples_and_classes():
