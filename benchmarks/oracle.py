@@ -9,21 +9,18 @@ cost the same, so a sample of channels is timed and scaled up. Both must find th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 import typer
 from _common import RESULTS, images, interleaved, loss_for, normalise, setup, store, stored, table, write
+from vgg import vgg
 
 import keras_taylor as kt
-from keras_taylor._flatten import infer
-from keras_taylor._loss import loss_of_each
-from keras_taylor._sites import Sites
+from keras_taylor._masked import Masked
 
 WANTED = 5.0
 
@@ -36,40 +33,14 @@ class Net(str, Enum):
 
 
 def untrained(net: Net) -> Any:
-    """A random network that puts out ten logits: MobileNet, or one like VGG-16 but narrower and with batch norm."""
-    layers = keras.layers
+    """A random network that puts out ten logits: MobileNet, or a narrow VGG-16."""
     if net is Net.mobilenet:
         options = {"weights": None, "input_shape": (64, 64, 3), "classes": 10, "classifier_activation": None}
         model = keras.applications.MobileNet(alpha=0.25, **options)
     else:
-        x = inputs = keras.Input((32, 32, 3))
-        for number, width in enumerate((16, 16, 32, 32, 64, 64, 64, *[128] * 6), start=1):
-            x = layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same")(x))
-            x = layers.ReLU()(x)
-            if number in (2, 4, 7, 10, 13):
-                x = layers.MaxPooling2D()(x)
-        model = keras.Model(inputs, layers.Dense(10)(layers.Flatten()(x)), name="vgg16_narrow")
+        model = vgg(0.25, 10)
     kt.testing.randomize(model)
     return model
-
-
-def full_pass(model: Any, graph: kt.ChannelGraph) -> Callable[[Any, Any, Any], Any]:
-    """`run(x, y, keep)`: the loss of each example with the channels that `keep` drops silenced; compiled once."""
-    sites, each = Sites(graph), loss_of_each(model)
-
-    def run(x: Any, y: Any, keep: Any) -> Any:
-        def call(step: Any, args: Any, kwargs: Any) -> Any:
-            site = sites.by_call.get(id(step))
-            if site is not None:
-                shape = [1] * len(args[0].shape)
-                shape[site.axis] = -1
-                kept = tf.reshape(tf.gather(keep, site.channels), shape)
-                args = (tf.where(kept, args[0], tf.zeros((), args[0].dtype)), *args[1:])
-            return infer(step, args, kwargs)
-
-        return each(x, y, graph.program.run([x], call)[0], None)
-
-    return tf.function(run, reduce_retracing=True)
 
 
 def main(
@@ -97,11 +68,10 @@ def main(
     graph = kt.trace(model)
     free = np.flatnonzero(graph.locks == "")
     chosen = rng.choice(free, min(sample, len(free)), replace=False)
-    forward, found = full_pass(model, graph), {}
-    parts = [(tf.constant(x[i : i + batch]), tf.constant(y[i : i + batch])) for i in range(0, count, batch)]
+    masked, found = Masked(model, graph), {}
 
     def mean_loss(keep: Any) -> float:
-        return float(np.concatenate([forward(*part, tf.constant(keep)).numpy().astype(float) for part in parts]).mean())
+        return masked.evaluate(x, y, keep, batch)[0]
 
     def slow() -> None:
         everything = np.ones(graph.channels, bool)
