@@ -131,7 +131,7 @@ def study_disagree(
     seeds: Seeds = 3,
     batch_size: BatchSize = 64,
 ) -> None:
-    """Which disagreements of Taylor with activation pruning matter? (study A1)"""
+    """Study A1: which disagreements of Taylor with activation pruning matter?"""
     with _studied(model, data, output, scaling) as (loaded, images):
         study = studies.disagree(
             loaded,
@@ -159,7 +159,7 @@ def study_blend(
     seeds: Seeds = 3,
     batch_size: BatchSize = 64,
 ) -> None:
-    """Does activation added to Taylor, with a cross-validated weight, prune better than Taylor? (study A2)"""
+    """Study A2: does activation added to Taylor, with a cross-validated weight, prune better than Taylor?"""
     with _studied(model, data, output, scaling) as (loaded, images):
         study = studies.blend(
             loaded,
@@ -188,7 +188,7 @@ def study_obd(
     timed: Annotated[int, typer.Option(min=1, help="Training images that are scored for the clock.")] = 256,
     batch_size: BatchSize = 64,
 ) -> None:
-    """Optimal Brain Damage against Taylor: correlation, accuracy, time and memory. (study B)"""
+    """Study B: Optimal Brain Damage against Taylor: correlation, accuracy, time and memory."""
     with _studied(model, data, output, scaling) as (loaded, images):
         study = studies.obd(
             loaded,
