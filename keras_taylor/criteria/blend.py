@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_taylor.criteria._base import FROM_DATA, Array, Criterion, Record, criterion_for, normalized, register_criterion
 from keras_taylor.errors import BadInput
@@ -57,10 +59,16 @@ class Blend(Criterion):
         """The weighted sum."""
         *states, groups = state
         pairs = zip((self.first, self.second), states, strict=True)
-        first, second = (normalized(part.result(mine), groups, "l2") for part, mine in pairs)
-        return second if np.isinf(self.weight) else first + self.weight * second
+        first, second = (part.result(mine) for part, mine in pairs)
+        return blended(first, second, groups, self.weight)
 
     def settings(self) -> dict[str, Any]:
         """The options, with the parts by name."""
         parts = {side: f"{one.name} {one.settings()}" for side, one in (("first", self.first), ("second", self.second))}
         return {**super().settings(), **parts}
+
+
+def blended(first: Array, second: Array, groups: Sequence[NDArray[np.int64]], weight: float) -> Array:
+    """The weighted sum of two scores, both l2-normalised per layer; infinity is the second alone."""
+    first, second = (normalized(one, groups, "l2") for one in (first, second))
+    return second if np.isinf(weight) else first + weight * second
