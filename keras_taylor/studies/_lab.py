@@ -26,10 +26,11 @@ from keras_taylor._scores import Scores
 from keras_taylor._scoring import score_all
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import FROM_DATA
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, NonFiniteScores
 from keras_taylor.studies._statistics import Array, Ranks
 
 Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 class Lab:
@@ -74,17 +75,19 @@ class Lab:
         write_json(self.root / "lab.json", identity)
         self.console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
 
-    def kept(self, what: str, key: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
+    def kept(self, what: str, key: Mapping[str, Any], measure: Callable[[], Any], say: bool = True) -> Any:
         """What `measure` returns, JSON values, measured only if it is not in the folder yet.
 
         Args:
             what: the kind of measurement.
             key: everything that it depends on besides the model, the data and the settings of the lab.
             measure: called if need be.
+            say: whether to say so.
         """
         path = self._path(what, key)
         if not path.exists():
-            self._say(what, key)
+            if say:
+                self._say(what, key)
             self._store(what, key, measure())
         return read_json(path)["value"]
 
@@ -146,9 +149,9 @@ class Lab:
         values = {label: read_json(self._path("scores", key_of(label)))["value"] for label in criteria}
         return {label: np.array(value) for label, value in values.items() if value is not None}
 
-    def mask(self, values: Array, share: float, rank: str = "saving") -> NDArray[np.bool_]:
+    def mask(self, values: Array, share: float, rank: str = "saving") -> Mask:
         """The channels that stay when scores decide which go, at a share of the MACs."""
-        found: NDArray[np.bool_] = to_mask(self.graph, plan(Scores(self.graph, values), Target(macs=share), rank=rank))
+        found: Mask = to_mask(self.graph, plan(Scores(self.graph, values), Target(macs=share), rank=rank))
         return found
 
     def check_reachable(self, shares: Sequence[float]) -> None:
@@ -156,19 +159,49 @@ class Lab:
         for share in shares:
             check_feasible(self.graph, Target(macs=share), Constraints())
 
-    def judge(self, x: Any, y: Any) -> Callable[[NDArray[np.bool_]], dict[str, float]]:
-        """A function that gives loss and accuracy on these data of the net that keeps a mask's channels."""
+    def validation(self, data: Any) -> tuple[Any, Any]:
+        """Inputs and labels of `validation_data`.
+
+        Raises:
+            BadInput: they do not fit the data, or the model does not put out a number for each class.
+        """
+        x, y = as_arrays(data, "validation_data")
+        if x.shape[1:] != self.x.shape[1:] or y.shape[1:] != self.y.shape[1:]:
+            shapes = ", ".join(str(one.shape[1:]) for one in (x, y, self.x, self.y))
+            raise BadInput(f"validation_data must have the shapes of data. Received: inputs and labels of {shapes}.")
+        outputs = self.graph.program.outputs
+        if len(outputs) != 1 or (outputs[0].shape[-1] or 0) < 2:
+            shapes = ", ".join(str(one.shape) for one in outputs)
+            raise BadInput(f"The model must put out a number for each of two or more classes. Received: outputs of {shapes}.")
+        return x, y
+
+    def judge(self, x: Any, y: Any, say: bool = True) -> Callable[[Mask], dict[str, float]]:
+        """A function that gives loss and accuracy on these data of the net that keeps a mask's channels.
+
+        The function raises `NonFiniteScores` where the loss is not finite.
+        """
         data = described_data((x, y))["content"]
 
-        def judged(keep: NDArray[np.bool_]) -> dict[str, float]:
+        def judged(keep: Mask) -> dict[str, float]:
             def measure() -> dict[str, float]:
-                return dict(zip(("loss", "accuracy"), self.masked.evaluate(x, y, keep), strict=True))
+                loss, accuracy = self.masked.evaluate(x, y, keep)
+                if not np.isfinite(loss):
+                    raise NonFiniteScores(
+                        f"The loss must be finite. Received: NaN or infinity with {keep.sum()} of {len(keep)} channels. "
+                        "Check the model's weights and the data."
+                    )
+                return {"loss": loss, "accuracy": accuracy}
 
             key = {"kept": int(keep.sum()), "mask": hashlib.sha256(np.packbits(keep).tobytes()).hexdigest()[:12], "data": data}
-            found: dict[str, float] = self.kept("judged", key, measure)
+            found: dict[str, float] = self.kept("judged", key, measure, say)
             return found
 
         return judged
+
+    def progress(self, what: str, count: int) -> Any:
+        """A bar for measurements that are too many to name each."""
+        self.console.print(what)
+        return keras.utils.Progbar(count, verbose=int(self.verbose == 1))
 
     def _say(self, what: str, key: Mapping[str, Any]) -> None:
         self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")

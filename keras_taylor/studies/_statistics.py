@@ -75,7 +75,14 @@ def bootstrap(
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
+def clear(values: Sequence[float]) -> bool:
+    """Whether the 95 % interval of the mean excludes zero; a single value has no interval."""
+    mean, half = mean_interval(values)
+    return abs(mean) > half
+
+
 def shown(values: Sequence[float], digits: int = 2) -> str:
     """`0.91 ± 0.02`: the mean and half the width of its 95 % interval; the value alone for one seed."""
     mean, half = mean_interval(values)
+    mean = round(mean, digits) + 0.0  # no -0.00
     return f"{mean:.{digits}f}" if np.isnan(half) else f"{mean:.{digits}f} ± {half:.{digits}f}"
