@@ -1,7 +1,8 @@
 """Studies: questions that the paper left open, each answered by one call on a model of yours."""
 
 from keras_taylor.studies._correlation import correlation
+from keras_taylor.studies._disagree import disagree
 from keras_taylor.studies._obd import obd
 from keras_taylor.studies._study import Study, StudyTable
 
-__all__ = ["Study", "StudyTable", "correlation", "obd"]
+__all__ = ["Study", "StudyTable", "correlation", "disagree", "obd"]
