@@ -1,8 +1,9 @@
 """Studies: questions that the paper left open, each answered by one call on a model of yours."""
 
+from keras_taylor.studies._blend import blend
 from keras_taylor.studies._correlation import correlation
 from keras_taylor.studies._disagree import disagree
 from keras_taylor.studies._obd import obd
 from keras_taylor.studies._study import Study, StudyTable
 
-__all__ = ["Study", "StudyTable", "correlation", "disagree", "obd"]
+__all__ = ["Study", "StudyTable", "blend", "correlation", "disagree", "obd"]

@@ -1,0 +1,332 @@
+"""Do activations add anything to Taylor? A blend of both, its weight chosen by cross-validation inside the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_taylor._plan import check_rank
+from keras_taylor.criteria import Activation, Criterion, Taylor
+from keras_taylor.criteria.blend import blended
+from keras_taylor.errors import BadInput
+from keras_taylor.studies._lab import Lab, Mask, Rows, check_seeds, check_shares
+from keras_taylor.studies._statistics import Array, clear, mean_interval, shown
+from keras_taylor.studies._study import Study, StudyTable
+
+PARTS: dict[str, Criterion] = {"Taylor": Taylor(normalize=None), "activation": Activation(normalize=None)}
+INF = float("inf")
+
+
+def blend(
+    model: Any,
+    data: Any,
+    *,
+    validation_data: Any,
+    run_dir: str | Path,
+    weights: Sequence[float] = (0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, INF),
+    shares: Sequence[float] = (0.9, 0.8, 0.7),
+    folds: int = 5,
+    rank: str = "saving",
+    examples: int = 1024,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch_size: int = 64,
+    verbose: int = 1,
+) -> Study:
+    """Does Taylor (Eq. 8) + lambda * mean activation, both l2-normalised per layer, beat Taylor when lambda is not peeked at?
+
+    For each seed a sample of the training data is drawn and cut into folds with the same share of every class. For each fold
+    the channels are scored on the others, the net is planned for a share of the MACs with every lambda, and its loss with the
+    dropped channels silenced is measured on the fold. The lambda with the least mean loss is chosen (of equal ones, the
+    smallest). With it the channels are scored on the whole sample, and only then are `validation_data` looked at, once, beside
+    lambda = 0, which is Taylor alone, and infinity, which is activation alone. Nothing is fine-tuned.
+
+    Args:
+        model: a compiled classifier.
+        data: labelled training data as `fit` takes them.
+        validation_data: labelled data that neither the net nor the choice has seen: the test.
+        run_dir: a folder for studies of this model and these data. What is there is not measured again.
+        weights: the lambdas to choose from, at least 0; infinity is activation alone.
+        shares: of the MACs that stay.
+        folds: how many.
+        rank: as in `kt.plan`.
+        examples: size of a sample.
+        seeds: one sample each.
+        batch_size: of scoring.
+        verbose: 1 shows what is measured.
+
+    Returns:
+        A `kt.studies.Study`; `.save(folder)` writes JSON, Markdown and a figure.
+
+    Raises:
+        BadInput: what cannot work, such as a class with fewer examples in a sample than folds, or a folder of another model or
+            other data; before any work.
+        InfeasibleTarget: a share of the MACs cannot be reached; before any work.
+        NonFiniteScores: a statistic or the loss is not finite.
+
+    Example:
+        >>> import keras, numpy as np, tempfile, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu"),
+        ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> x, y = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32"), np.arange(64) % 2
+        >>> study = kt.studies.blend(model, (x, y), validation_data=(x, y), run_dir=tempfile.mkdtemp(), examples=32, folds=2,
+        ...                          weights=(0, 1), shares=(0.7,), seeds=(0, 1), verbose=0)
+        >>> [row[0] for row in study.tables[1].rows]
+        ['0', '1']
+
+    References:
+        Molchanov et al. 2017, Eq. 8 and section 2.2, which name both criteria; the blend is an open question.
+    """
+    seeds, shares, weights = check_seeds(seeds), check_shares(shares), _check_weights(weights)
+    check_rank(rank)
+    lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
+    x, y = lab.validation(validation_data)
+    judge = lab.judge(x, y, say=False)
+    parts = {seed: stratified(_classes(lab.y), lab.sample(seed), folds, seed) for seed in seeds}
+    lab.check_reachable(shares)
+    made: dict[str, Any] = {f"{share:g}": _held_out(lab, parts, weights, share, rank) for share in shares}
+    for share in shares:
+        chosen = made[f"{share:g}"]["chosen"]
+        made[f"{share:g}"]["test"] = [
+            {name: judge(mask) for name, mask in _final_masks(lab, seed, weights[number], share, rank).items()}
+            for seed, number in zip(seeds, (_names(weights).index(one) for one in chosen), strict=True)
+        ]
+    full = judge(np.ones(lab.graph.channels, bool))
+    differences = {share: _differences(found) for share, found in made.items()}
+    differences["mean"] = {
+        measure: [float(one) for one in np.mean([found[measure] for found in differences.values()], axis=0)]
+        for measure in ("accuracy", "loss")
+    }
+    values = {"shares": made, "chosen less lambda=0": differences, "unpruned": full}
+    tables = [_summary(made, differences, full, len(x)), *(_table(*one, folds, len(seeds)) for one in made.items())]
+    settings: dict[str, Any] = {**lab.settings, "weights": _names(weights), "shares": shares, "folds": folds, "rank": rank}
+    settings |= {"seeds": seeds, "validation examples": len(x)}
+    title = f"Taylor blended with activation: {model.name}"
+    return Study(
+        "blend", title, settings, values, tables, _answer(made, differences), lambda figure: _draw(figure, made, title)
+    )
+
+
+def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """The rows outside and inside each fold, the classes spread evenly over the folds.
+
+    Args:
+        classes: of all examples.
+        rows: numbers of the examples of a sample.
+        folds: how many.
+        seed: of the sample, and of the shuffle.
+
+    Raises:
+        BadInput: a class that the sample lacks, or has fewer examples of than there are folds.
+    """
+    from sklearn.model_selection import StratifiedKFold  # slow to import
+
+    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
+        raise BadInput(f"folds must be a whole number of at least 2. Received: {folds!r}.")
+    for one in np.unique(classes).tolist():
+        count = int((classes[rows] == one).sum())
+        if not count:
+            raise BadInput(
+                f"Every class must be in the sample. Received: no example of class {one} among the {len(rows)} of seed {seed}. "
+                "Raise examples."
+            )
+        if count < folds:
+            raise BadInput(
+                f"Every class must have as many examples in the sample as there are folds. Received: {count} of class {one} "
+                f"with seed {seed} and {folds} folds. Raise examples, or lower folds."
+            )
+    cut = StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(rows)), classes[rows])
+    return [(rows[train], rows[held]) for train, held in cut]
+
+
+def _check_weights(weights: Sequence[float]) -> list[float]:
+    """The weights in ascending order."""
+    found = list(weights)
+    if not found or len(set(found)) < len(found) or not all(weight >= 0 for weight in found):
+        raise BadInput(f"weights must be different numbers of at least 0, and at least one. Received: {found}.")
+    return sorted(found)
+
+
+def _classes(y: Any) -> NDArray[Any]:
+    found: NDArray[Any] = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else np.ravel(y)
+    return found
+
+
+def _names(weights: Sequence[float]) -> list[str]:
+    return [f"{weight:g}" for weight in weights]
+
+
+def _mask(lab: Lab, scores: Mapping[str, Array], weight: float, share: float, rank: str) -> Mask:
+    return lab.mask(blended(scores["Taylor"], scores["activation"], lab.ranks.groups, weight), share, rank)
+
+
+def _held_out(lab: Lab, parts: Mapping[int, Any], weights: Sequence[float], share: float, rank: str) -> dict[str, Any]:
+    """Losses and accuracies on the folds, `[seed][weight][fold]`, and the weight chosen for each seed."""
+    folds = len(next(iter(parts.values())))
+    scores = {
+        (seed, number): lab.scores_on(PARTS, train, {"seed": seed, "fold": number, "folds": folds})
+        for seed, cut in parts.items()
+        for number, (train, _) in enumerate(cut)
+    }
+    progress = lab.progress(f"held-out folds at {100 * share:g} % of the MACs", len(scores))
+    losses, accuracies = np.zeros((2, len(parts), len(weights), folds))
+    for place, (seed, cut) in enumerate(parts.items()):
+        for number, (_, rows) in enumerate(cut):
+            judge = lab.judge(lab.x[rows], lab.y[rows], say=False)
+            for column, weight in enumerate(weights):
+                found = judge(_mask(lab, scores[seed, number], weight, share, rank))
+                losses[place, column, number], accuracies[place, column, number] = found["loss"], found["accuracy"]
+            progress.add(1)
+    best = losses.mean(axis=-1).argmin(axis=-1)  # the first, and so the smallest, of equal ones
+    return {
+        "held-out loss": losses.tolist(),
+        "held-out accuracy": accuracies.tolist(),
+        "weights": _names(weights),
+        "chosen": [_names(weights)[one] for one in best],
+        "held-out accuracy of the chosen": [float(accuracies[place, one].mean()) for place, one in enumerate(best)],
+    }
+
+
+def _final_masks(lab: Lab, seed: int, weight: float, share: float, rank: str) -> dict[str, Mask]:
+    """From the scores of the whole sample."""
+    scores = lab.scores(PARTS, seed)
+    return {
+        name: _mask(lab, scores, one, share, rank) for name, one in (("chosen", weight), ("Taylor", 0.0), ("activation", INF))
+    }
+
+
+def _differences(found: Mapping[str, Any]) -> dict[str, list[float]]:
+    """The chosen blend less Taylor alone, for each seed."""
+    return {m: [one["chosen"][m] - one["Taylor"][m] for one in found["test"]] for m in ("accuracy", "loss")}
+
+
+def _optimism(found: Mapping[str, Any]) -> list[float]:
+    pairs = zip(found["held-out accuracy of the chosen"], found["test"], strict=True)
+    return [held - one["chosen"]["accuracy"] for held, one in pairs]
+
+
+def _points(values: Sequence[float], digits: int = 1) -> str:
+    return shown([100 * one for one in values], digits)
+
+
+def _summary(made: Mapping[str, Any], differences: Mapping[str, Any], full: Mapping[str, float], count: int) -> StudyTable:
+    rows = []
+    for share, found in made.items():
+        accuracies = [[one[name]["accuracy"] for one in found["test"]] for name in ("chosen", "Taylor", "activation")]
+        rows.append(
+            [
+                f"{100 * float(share):g} %",
+                ", ".join(found["chosen"]),
+                *(_points(one) for one in accuracies),
+                _points(differences[share]["accuracy"], 2),
+                shown(differences[share]["loss"], 3),
+                _points(_optimism(found)),
+            ]
+        )
+    mean = differences["mean"]
+    rows.append(["mean", "", "", "", "", _points(mean["accuracy"], 2), shown(mean["loss"], 3), ""])
+    seeds = len(mean["accuracy"])
+    caption = (
+        f"Accuracy in per cent on {count} validation examples, which the choice has not seen, of the net with the dropped "
+        f"channels silenced; unpruned it has {100 * full['accuracy']:.1f} %, with a loss of {full['loss']:.3f}. Lambda is "
+        f"chosen by cross-validation, once for each of {seeds} samples; the difference is chosen less lambda 0. Means over the "
+        "samples with 95 % intervals (Student's t); net and validation examples are the same for all. Optimism: accuracy of "
+        "the chosen lambda on the held-out folds less that on the validation examples; the net was trained on the images of "
+        "the folds, held out or not, so it is not that of the choice alone."
+    )
+    header = ["MACs", "chosen lambda", "chosen", "lambda 0 (Taylor)", "infinity (activation)", "difference, points"]
+    return StudyTable(caption, [*header, "difference in loss", "optimism, points"], rows)
+
+
+def _table(share: str, found: Mapping[str, Any], folds: int, seeds: int) -> StudyTable:
+    losses, accuracies = (np.array(found[f"held-out {name}"]) for name in ("loss", "accuracy"))
+    rows = []
+    for column, name in enumerate(found["weights"]):
+        loss, accuracy = losses[:, column], 100 * accuracies[:, column]
+        rows.append(
+            [
+                name,
+                f"{loss.mean():.4f}",
+                f"{loss.std(axis=-1, ddof=1).mean():.4f}",
+                f"{accuracy.mean():.1f}",
+                f"{accuracy.std(axis=-1, ddof=1).mean():.1f}",
+                str(found["chosen"].count(name) or ""),
+            ]
+        )
+    caption = (
+        f"Held out, at {100 * float(share):g} % of the MACs: mean over {folds} folds and {seeds} samples, standard deviation "
+        "over the folds of a sample (mean over the samples), and how many samples choose this lambda."
+    )
+    return StudyTable(caption, ["lambda", "loss", "sd of the loss", "accuracy, %", "sd of the accuracy", "chosen by"], rows)
+
+
+def _answer(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]:
+    """Gain, loss, or null, by the paired differences in accuracy."""
+    mean = differences["mean"]
+    shares = ", ".join(f"{100 * float(share):g}" for share in made)
+    found = [
+        f"Blend with a lambda chosen by cross-validation, less Taylor alone, mean over {shares} % of the MACs: "
+        f"{_points(mean['accuracy'], 2)} points of accuracy and {shown(mean['loss'], 3)} of loss."
+    ]
+    if all(one == "0" for each in made.values() for one in each["chosen"]):
+        return [*found, "Cross-validation chose lambda = 0 every time, which is Taylor alone: activations add nothing here."]
+    if len(mean["accuracy"]) < 2:
+        return [*found, "One sample gives no interval: whether the blend is better cannot be said; pass several seeds."]
+    words = {True: "a gain", False: "a loss"}
+    parts = [
+        f"{100 * float(share):g} % of the MACs {words[np.mean(differences[share]['accuracy']) > 0]}"
+        for share in made
+        if clear(differences[share]["accuracy"])
+    ]
+    single = f"The differences exclude zero at {', '.join(parts)}." if parts else "At no single share do they exclude zero."
+    if not clear(mean["accuracy"]):
+        verdict = "In accuracy a null result: activations cannot be told to add anything to Taylor, so a user does without."
+    elif np.mean(mean["accuracy"]) > 0:
+        verdict = "A gain in accuracy: here the blend is worth choosing its lambda by cross-validation."
+    else:
+        verdict = (
+            "A loss in accuracy: lambda suits the folds and not the validation examples; a user does better with Taylor alone."
+        )
+    if clear(mean["loss"]):
+        verdict += f" In loss it is {'a gain' if np.mean(mean['loss']) < 0 else 'a loss'}."
+    return [*found, verdict, single]
+
+
+def _draw(figure: Any, made: Mapping[str, Any], title: str) -> None:
+    figure.set_size_inches(11, 5.5)
+    figure.suptitle(title)
+    left, right = figure.subfigures(1, 2)
+    panels = left.subplots(len(made), 1, sharex=True, squeeze=False)[:, 0]
+    for number, (axes, (share, found)) in enumerate(zip(panels, made.items(), strict=True)):
+        names = found["weights"]
+        losses = np.array(found["held-out loss"])
+        means, spread = losses.mean(axis=(0, 2)), losses.std(axis=-1, ddof=1).mean(axis=0)
+        axes.errorbar(range(len(names)), means, spread, marker="o", ms=4, capsize=2, color=f"C{number}")
+        for name in set(found["chosen"]):
+            axes.plot(names.index(name), means[names.index(name)], "o", ms=11, mfc="none", color="black")
+        axes.set_title(f"{100 * float(share):g} % of the MACs", fontsize=10)
+        axes.set_ylim(bottom=0)
+        axes.grid(True, axis="y", alpha=0.3)
+        axes.set_xticks(range(len(names)), ["∞" if name == "inf" else name for name in names])
+    panels[-1].set_xlabel("lambda (circled: chosen by a sample)")
+    left.supylabel("held-out loss, with the standard deviation over folds", fontsize=10)
+    axes = right.subplots()
+    kinds = {"Taylor": "lambda 0 (Taylor)", "chosen": "chosen", "activation": "infinity (activation)"}
+    for number, ((name, label), marker) in enumerate(zip(kinds.items(), ("s", "o", "D"), strict=True)):
+        each = [[100 * one[name]["accuracy"] for one in found["test"]] for found in made.values()]
+        means, halves = zip(*map(mean_interval, each), strict=True)
+        at, colour = np.arange(len(made)) + 0.2 * (number - 1), f"C{number + 3}"
+        axes.errorbar(at, means, np.nan_to_num(halves), fmt=marker, ms=6, capsize=3, color=colour, label=label)
+        axes.plot(np.repeat(at + 0.06, len(each[0])), np.ravel(each), ".", ms=4, color=colour)
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0), min(high, 100))
+    axes.set_xticks(range(len(made)), [f"{100 * float(share):g} %" for share in made])
+    axes.set_xlabel("MACs")
+    axes.set_ylabel("accuracy on the validation examples, %")
+    axes.set_title("Means with 95 % intervals; dots: each sample", fontsize=10)
+    axes.grid(True, axis="y", alpha=0.3)
+    axes.legend(fontsize=8)
