@@ -15,7 +15,7 @@ from keras_taylor.criteria.second_order import Taylor2
 from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._cost import costs
-from keras_taylor.studies._lab import Lab, as_arrays, check_seeds, check_shares
+from keras_taylor.studies._lab import Lab, check_seeds, check_shares
 from keras_taylor.studies._statistics import shown, spearman
 from keras_taylor.studies._study import Study, StudyTable
 
@@ -98,8 +98,8 @@ def obd(
     check_rank(rank)
     if timed < 1 or repetitions < 1:
         raise BadInput(f"timed and repetitions must be at least 1. Received: {timed!r} and {repetitions!r}.")
-    x, y = as_arrays(validation_data, "validation_data")
     lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
+    x, y = lab.validation(validation_data)
     lab.check_reachable(shares)
     scores = {seed: lab.scores(CRITERIA, seed) for seed in seeds}
     cost = lab.kept(
