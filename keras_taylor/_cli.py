@@ -126,7 +126,7 @@ def study_disagree(
     data: DataName,
     output: Output,
     scaling: Scaling = "none",
-    shares: Annotated[str, typer.Option(help="Shares of every layer's channels that go.")] = "0.1,0.2,0.3",
+    shares: Annotated[str, typer.Option(help="Shares of every layer's channels that go.")] = "0.05,0.1,0.2",
     examples: Examples = 1024,
     seeds: Seeds = 3,
     batch_size: BatchSize = 64,
@@ -186,6 +186,7 @@ def study_obd(
     examples: Examples = 1024,
     seeds: Seeds = 3,
     timed: Annotated[int, typer.Option(min=1, help="Training images that are scored for the clock.")] = 256,
+    memory: Annotated[bool, typer.Option(help="Measure peak memory, each criterion in a process of its own.")] = True,
     batch_size: BatchSize = 64,
 ) -> None:
     """Study B: Optimal Brain Damage against Taylor: correlation, accuracy, time and memory."""
@@ -199,6 +200,7 @@ def study_obd(
             examples=examples,
             seeds=range(seeds),
             timed=timed,
+            memory=memory,
             batch_size=batch_size,
         )
         _finish(study, output)

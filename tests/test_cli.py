@@ -55,7 +55,10 @@ def test_sweep_makes_a_table_a_figure_and_an_answer(tmp_path, digits_model):
 def test_studies(study, tmp_path, digits_model):
     options = ["study", study, "--model", str(digits_model), "--data", "digits", "--output", str(tmp_path / "out")]
     options += ["--examples", "128", "--seeds", "1"]
-    options += {"blend": ["--weights", "0,1,inf", "--shares", "0.7", "--folds", "2"], "obd": ["--timed", "64"]}.get(study, [])
+    options += {
+        "blend": ["--weights", "0,1,inf", "--shares", "0.7", "--folds", "2"],
+        "obd": ["--timed", "64", "--no-memory"],
+    }.get(study, [])
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert {f"{study}.json", f"{study}.md", f"{study}.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from keras_taylor._self_labels import objectives
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
 
-_STATUS, _REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 
 
 def scorer(model: Any, criteria: Sequence[Criterion], x: Any, y: Any, batch_size: int) -> Callable[[], Any]:
@@ -41,36 +41,55 @@ def scorer(model: Any, criteria: Sequence[Criterion], x: Any, y: Any, batch_size
     return score
 
 
-def costs(
+def seconds(
     model: Any, criteria: Mapping[str, Criterion], x: Any, y: Any, batch_size: int, repetitions: int
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds, and MB at the peak above what was used before, of each criterion: all in turns, `repetitions` times."""
+) -> dict[str, list[float]]:
+    """Of scoring by each criterion: all in turns, `repetitions` times."""
     runs = {label: scorer(model, [one], x, y, batch_size) for label, one in criteria.items()}
-    found: dict[str, dict[str, list[float]]] = {label: {"seconds": [], "megabytes": []} for label in runs}
+    found: dict[str, list[float]] = {label: [] for label in runs}
     for run in runs.values():
         run()
     for _ in range(repetitions):
         for label, run in runs.items():
-            before = _forget_peak()
             start = time.perf_counter()
             run()
-            found[label]["seconds"].append(time.perf_counter() - start)
-            found[label]["megabytes"].append(_status("VmHWM") - before)
+            found[label].append(time.perf_counter() - start)
     return found
 
 
-def _forget_peak() -> float:
-    """Give free memory back, and start to measure the peak anew; MB that are in use, NaN where the system does not tell."""
-    if not (sys.platform == "linux" and _REFS.exists()):
-        return float("nan")
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    _REFS.write_text("5")
-    return _status("VmRSS")
+def megabytes(model: Any, labels: Sequence[str], x: Any, y: Any, batch_size: int) -> dict[str, float]:
+    """Peak memory of scoring a batch by each criterion of `studies.obd`, above what was in use before.
 
-
-def _status(field: str) -> float:
+    TensorFlow keeps what it once had, so each is measured in a process of its own. NaN where the system does not tell, and
+    where a process of its own cannot load the model.
+    """
+    found = dict.fromkeys(labels, float("nan"))
     if not _STATUS.exists():
-        return float("nan")
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        model.save(path / "model.keras")
+        np.savez(path / "data.npz", x=x[:batch_size], y=y[:batch_size])
+        for label in labels:
+            command = [sys.executable, "-W", "ignore", "-m", "keras_taylor.studies._peak", folder, label]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                found[label] = float(done.stdout.split()[-1])
+    return found
+
+
+def peak(model: Any, criterion: Criterion, x: Any, y: Any) -> float:
+    """MB at the peak of scoring one batch above what is in use; to be called once in a process."""
+    needs = criterion.needs & FROM_DATA
+    recorder = Recorder(model, trace(model), needs, objectives(model))
+    for size in (1, 2):  # traced for any size before it counts
+        recorder(x[:size], y[:size], None)
+    before = status("VmRSS")
+    recorder(x, y, None)
+    return status("VmHWM") - before
+
+
+def status(field: str) -> float:
+    """A field of the process's status, in MB."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024

@@ -65,7 +65,7 @@ def disagree(
     *,
     validation_data: Any,
     run_dir: str | Path,
-    shares: Sequence[float] = (0.1, 0.2, 0.3),
+    shares: Sequence[float] = (0.05, 0.1, 0.2),
     examples: int = 1024,
     seeds: Sequence[int] = (0, 1, 2),
     batch_size: int = 64,

@@ -14,7 +14,7 @@ from keras_taylor.criteria.obd import OBD
 from keras_taylor.criteria.second_order import Taylor2
 from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._cost import costs
+from keras_taylor.studies._cost import megabytes, seconds
 from keras_taylor.studies._lab import Lab, check_seeds, check_shares
 from keras_taylor.studies._statistics import shown, spearman
 from keras_taylor.studies._study import Study, StudyTable
@@ -48,6 +48,7 @@ def obd(
     seeds: Sequence[int] = (0, 1, 2),
     timed: int = 256,
     repetitions: int = 3,
+    memory: bool = True,
     batch_size: int = 64,
     verbose: int = 1,
 ) -> Study:
@@ -69,6 +70,7 @@ def obd(
         seeds: one sample each.
         timed: examples that are scored for the clock.
         repetitions: of timing, all criteria in turns.
+        memory: whether peak memory is measured; each criterion takes a process of its own, which loads the model.
         batch_size: of scoring.
         verbose: 1 shows what is measured.
 
@@ -86,7 +88,7 @@ def obd(
         >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> data = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32"), np.arange(64) % 2
         >>> study = kt.studies.obd(model, data, validation_data=data, run_dir=tempfile.mkdtemp(), examples=32, seeds=(0, 1),
-        ...                        shares=(0.5,), timed=32, repetitions=1, verbose=0)
+        ...                        shares=(0.5,), timed=32, repetitions=1, memory=False, verbose=0)
         >>> len(study.tables)
         2
 
@@ -102,18 +104,23 @@ def obd(
     x, y = lab.validation(validation_data)
     lab.check_reachable(shares)
     scores = {seed: lab.scores(CRITERIA, seed) for seed in seeds}
-    cost = lab.kept(
-        "cost",
+    time = lab.kept(
+        "seconds",
         {"timed": timed, "repetitions": repetitions, "criteria": list(CRITERIA)},
-        lambda: costs(model, CRITERIA, lab.x[:timed], lab.y[:timed], batch_size, repetitions),
+        lambda: seconds(model, CRITERIA, lab.x[:timed], lab.y[:timed], batch_size, repetitions),
     )
+    peaks = dict.fromkeys(CRITERIA, float("nan"))
+    if memory:
+        key = {"criteria": list(CRITERIA)}
+        peaks = lab.kept("megabytes", key, lambda: megabytes(model, list(CRITERIA), lab.x, lab.y, batch_size))
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
     judged = lab.judge(x, y)
     whole = judged(np.ones(lab.graph.channels, bool))["accuracy"]
     values = {
         label: {
             **_ranks(lab, {seed: found[label] for seed, found in scores.items()}, scores, truth),
-            **cost[label],
+            "seconds": time[label],
+            "megabytes": peaks[label],
             "accuracy": {
                 str(share): [judged(lab.mask(scores[seed][label], share, rank))["accuracy"] for seed in seeds]
                 for share in shares
@@ -155,29 +162,29 @@ def _rank_table(values: Mapping[str, Any], seeds: int, tied: int) -> StudyTable:
     return StudyTable(caption, ["criterion", *columns], rows)
 
 
-def _relative(values: Mapping[str, Any], label: str, what: str) -> float:
-    """The median over the repetitions of a cost relative to the reference's in the same turn."""
-    pairs = zip(values[label][what], values[REFERENCE][what], strict=True)
-    return float(np.median([mine / max(reference, 1e-9) for mine, reference in pairs]))
+def _slower(values: Mapping[str, Any], label: str) -> float:
+    """The median over the repetitions of the time relative to the reference's in the same turn."""
+    pairs = zip(values[label]["seconds"], values[REFERENCE]["seconds"], strict=True)
+    return float(np.median([mine / reference for mine, reference in pairs]))
 
 
 def _cost_table(values: Mapping[str, Any], whole: float, timed: int, batch_size: int, repetitions: int) -> StudyTable:
     rows = []
     for label, found in values.items():
-        peak = float(np.median(found["megabytes"]))
-        cells = [f"{_relative(values, label, 'seconds'):.2f}", "" if np.isnan(peak) else f"{peak:,.0f}"]
+        peak = found["megabytes"]
+        cells = [f"{_slower(values, label):.2f}", "" if np.isnan(peak) else f"{peak:,.0f}"]
         rows.append([label, *cells, *(shown(accuracy, 3) for accuracy in found["accuracy"].values())])
     budgets = [f"accuracy at {100 * float(share):g} %" for share in next(iter(values.values()))["accuracy"]]
     caption = (
-        f"Time to score {timed} images in batches of {batch_size}, relative to `{REFERENCE}` alone, without tracing, and peak "
-        f"memory above what was in use (medians of {repetitions} turns); accuracy on the validation data, pruned to a share of "
-        f"the MACs, without fine-tuning (unpruned: {whole:.3f})."
+        f"Time to score {timed} images in batches of {batch_size}, relative to `{REFERENCE}` alone, without tracing (medians "
+        f"of {repetitions} turns); peak memory of one batch, in a process of its own, above what was in use; accuracy on the "
+        f"validation data, pruned to a share of the MACs, without fine-tuning (unpruned: {whole:.3f})."
     )
     return StudyTable(caption, ["criterion", "time", "peak MB", *budgets], rows)
 
 
 def _answer(values: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
-    exact, fisher = (_relative(values, label, "seconds") for label in (EXACT, FISHER))
+    exact, fisher = (_slower(values, label) for label in (EXACT, FISHER))
     cost = (
         f"Cost of OBD: exact {exact:.1f} times `{REFERENCE}`, estimated with one draw of labels {fisher:.2f} times. The paper "
         f"says {AUTHORS:.0f} times, its review {REVIEW:.1f} with a better implementation: "
@@ -206,7 +213,7 @@ def _answer(values: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
 def _draw(figure: Any, values: Mapping[str, Any], shares: Sequence[float]) -> None:
     left, right = figure.subplots(1, 2)
     for label, found in values.items():
-        time = _relative(values, label, "seconds")
+        time = _slower(values, label)
         left.errorbar(time, np.mean(found["all layers"]), np.std(found["all layers"]), fmt="o", capsize=2)
         left.annotate(label, (time, np.mean(found["all layers"])), xytext=(4, 4), textcoords="offset points", fontsize=7)
         means = [np.mean(found["accuracy"][str(share)]) for share in shares]

@@ -107,10 +107,8 @@ def test_all_criteria_and_the_answer(residual, folder):
     study = kt.studies.correlation(*residual, run_dir=folder, **{**OPTIONS, "seeds": (0, 1)})
     found = study.values["correlations"]
     assert set(found) == set(_correlation.CRITERIA) - {"bn_scale"}  # not every layer has a BatchNormalization
-    assert set(kt.criteria.registered()) <= {one.name for one in _correlation.CRITERIA.values()} | {
-        "obd_exact",
-        "obd_hutchinson",
-    }
+    names = {one.name for one in _correlation.CRITERIA.values()}
+    assert set(kt.criteria.registered()) <= names | {"obd_exact", "obd_hutchinson", "empirical_fisher", "taylor_gate"}
     best = max(found, key=lambda label: max(np.mean(found[label][kind]) for kind in _correlation.KINDS[1:]))
     assert f"`{best}`" in study.answer[0]
 

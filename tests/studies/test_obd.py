@@ -5,10 +5,19 @@ import pytest
 
 import keras_taylor as kt
 from keras_taylor.studies import _obd
-from keras_taylor.studies._cost import costs
+from keras_taylor.studies._cost import megabytes, seconds
 from tests import nets
 
-OPTIONS = {"examples": 16, "seeds": (0, 1), "batch_size": 8, "timed": 16, "repetitions": 2, "shares": (0.8, 0.5), "verbose": 0}
+OPTIONS = {
+    "memory": False,
+    "examples": 16,
+    "seeds": (0, 1),
+    "batch_size": 8,
+    "timed": 16,
+    "repetitions": 2,
+    "shares": (0.8, 0.5),
+    "verbose": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def test_the_empirical_fisher_is_no_independent_comparison(study):
 
 
 def test_costs_are_relative_to_taylor(study):
-    assert _obd._relative(study.values["criteria"], _obd.REFERENCE, "seconds") == 1.0
+    assert _obd._slower(study.values["criteria"], _obd.REFERENCE) == 1.0
     seconds = {label: np.median(found["seconds"]) for label, found in study.values["criteria"].items()}
     assert all(value > 0 for value in seconds.values())
     assert len(study.values["criteria"][_obd.EXACT]["seconds"]) == 2
@@ -60,8 +69,22 @@ def test_costs_are_taken_in_turns(residual, monkeypatch):
     from keras_taylor.studies import _cost
 
     monkeypatch.setattr(_cost, "scorer", lambda model, criteria, *_: lambda: order.append(criteria[0].name))
-    costs(model, {"a": kt.criteria.Taylor(), "b": kt.criteria.OBD()}, x, y, 8, 2)
+    seconds(model, {"a": kt.criteria.Taylor(), "b": kt.criteria.OBD()}, x, y, 8, 2)
     assert order == ["taylor", "obd"] * 3  # once to trace, then twice for the clock
+
+
+def test_peak_memory_of_a_process_of_its_own(residual):
+    model, (x, y) = residual
+    found = megabytes(model, [_obd.REFERENCE], x, y, 8)
+    assert 0 <= found[_obd.REFERENCE] < 500
+
+
+def test_memory_that_cannot_be_measured_is_left_open(residual, monkeypatch):
+    model, (x, y) = residual
+    from keras_taylor.studies import _cost
+
+    monkeypatch.setattr(_cost.sys, "executable", "false")
+    assert np.isnan(megabytes(model, [_obd.REFERENCE], x, y, 8)[_obd.REFERENCE])
 
 
 @pytest.mark.parametrize(("fisher", "words"), [(1.4, "review was right"), (2.0, "more than the review")])
