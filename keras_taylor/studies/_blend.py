@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor._plan import check_rank
-from keras_taylor.criteria import Activation, Criterion, Taylor
+from keras_taylor.criteria import Activation, Criterion, Taylor, criterion_for
 from keras_taylor.criteria.blend import blended
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._lab import Lab, Mask, Rows, check_seeds, check_shares
@@ -18,7 +18,14 @@ from keras_taylor.studies._statistics import Array, clear, mean_interval, shown
 from keras_taylor.studies._study import Study, StudyTable
 
 PARTS: dict[str, Criterion] = {"Taylor": Taylor(normalize=None), "activation": Activation(normalize=None)}
+GATE: dict[str, Criterion] = {"taylor_gate": criterion_for("taylor_gate")}
 INF = float("inf")
+COLUMNS = {
+    "chosen": "chosen",
+    "Taylor": "lambda 0 (Taylor)",
+    "activation": "infinity (activation)",
+    "taylor_gate": "taylor_gate, no lambda",
+}
 
 
 def blend(
@@ -42,7 +49,8 @@ def blend(
     the channels are scored on the others, the net is planned for a share of the MACs with every lambda, and its loss with the
     dropped channels silenced is measured on the fold. The lambda with the least mean loss is chosen (of equal ones, the
     smallest). With it the channels are scored on the whole sample, and only then are `validation_data` looked at, once, beside
-    lambda = 0, which is Taylor alone, and infinity, which is activation alone. Nothing is fine-tuned.
+    lambda = 0, which is Taylor alone, infinity, which is activation alone, and `taylor_gate`, which is Taylor without 1/M and
+    without normalisation, and needs no lambda. Nothing is fine-tuned.
 
     Args:
         model: a compiled classifier.
@@ -102,13 +110,12 @@ def blend(
         for measure in ("accuracy", "loss")
     }
     values = {"shares": made, "chosen less lambda=0": differences, "unpruned": full}
+    answer = [*_answer(made, differences), _beside_the_gate(made)]
     tables = [_summary(made, differences, full, len(x)), *(_table(*one, folds, len(seeds)) for one in made.items())]
     settings: dict[str, Any] = {**lab.settings, "weights": _names(weights), "shares": shares, "folds": folds, "rank": rank}
     settings |= {"seeds": seeds, "validation examples": len(x)}
     title = f"Taylor blended with activation: {model.name}"
-    return Study(
-        "blend", title, settings, values, tables, _answer(made, differences), lambda figure: _draw(figure, made, title)
-    )
+    return Study("blend", title, settings, values, tables, answer, lambda figure: _draw(figure, made, title))
 
 
 def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
@@ -194,9 +201,9 @@ def _held_out(lab: Lab, parts: Mapping[int, Any], weights: Sequence[float], shar
 def _final_masks(lab: Lab, seed: int, weight: float, share: float, rank: str) -> dict[str, Mask]:
     """From the scores of the whole sample."""
     scores = lab.scores(PARTS, seed)
-    return {
-        name: _mask(lab, scores, one, share, rank) for name, one in (("chosen", weight), ("Taylor", 0.0), ("activation", INF))
-    }
+    blends = {"chosen": weight, "Taylor": 0.0, "activation": INF}
+    masks = {name: _mask(lab, scores, one, share, rank) for name, one in blends.items()}
+    return masks | {name: lab.mask(values, share, rank) for name, values in lab.scores(GATE, seed).items()}
 
 
 def _differences(found: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -216,7 +223,7 @@ def _points(values: Sequence[float], digits: int = 1) -> str:
 def _summary(made: Mapping[str, Any], differences: Mapping[str, Any], full: Mapping[str, float], count: int) -> StudyTable:
     rows = []
     for share, found in made.items():
-        accuracies = [[one[name]["accuracy"] for one in found["test"]] for name in ("chosen", "Taylor", "activation")]
+        accuracies = [[one[name]["accuracy"] for one in found["test"]] for name in COLUMNS]
         rows.append(
             [
                 f"{100 * float(share):g} %",
@@ -228,7 +235,7 @@ def _summary(made: Mapping[str, Any], differences: Mapping[str, Any], full: Mapp
             ]
         )
     mean = differences["mean"]
-    rows.append(["mean", "", "", "", "", _points(mean["accuracy"], 2), shown(mean["loss"], 3), ""])
+    rows.append(["mean", "", *[""] * len(COLUMNS), _points(mean["accuracy"], 2), shown(mean["loss"], 3), ""])
     seeds = len(mean["accuracy"])
     caption = (
         f"Accuracy in per cent on {count} validation examples, which the choice has not seen, of the net with the dropped "
@@ -238,7 +245,7 @@ def _summary(made: Mapping[str, Any], differences: Mapping[str, Any], full: Mapp
         "the chosen lambda on the held-out folds less that on the validation examples; the net was trained on the images of "
         "the folds, held out or not, so it is not that of the choice alone."
     )
-    header = ["MACs", "chosen lambda", "chosen", "lambda 0 (Taylor)", "infinity (activation)", "difference, points"]
+    header = ["MACs", "chosen lambda", *COLUMNS.values(), "difference, points"]
     return StudyTable(caption, [*header, "difference in loss", "optimism, points"], rows)
 
 
@@ -296,6 +303,17 @@ def _answer(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str
     return [*found, verdict, single]
 
 
+def _beside_the_gate(made: Mapping[str, Any]) -> str:
+    """What the other way to mend Eq. 8 brings, without a lambda."""
+    each = [[one["taylor_gate"]["accuracy"] - one["chosen"]["accuracy"] for one in found["test"]] for found in made.values()]
+    mean = np.mean(each, axis=0).tolist()
+    verdict = "is better" if clear(mean) and np.mean(mean) > 0 else "is worse" if clear(mean) else "cannot be told apart"
+    return (
+        "Beside it stands `taylor_gate`, Taylor without 1/M and without normalisation, which has no lambda: less the chosen "
+        f"blend it is {_points(mean, 2)} points; it {verdict}."
+    )
+
+
 def _draw(figure: Any, made: Mapping[str, Any], title: str) -> None:
     figure.set_size_inches(11, 5.5)
     figure.suptitle(title)
@@ -315,11 +333,10 @@ def _draw(figure: Any, made: Mapping[str, Any], title: str) -> None:
     panels[-1].set_xlabel("lambda (circled: chosen by a sample)")
     left.supylabel("held-out loss, with the standard deviation over folds", fontsize=10)
     axes = right.subplots()
-    kinds = {"Taylor": "lambda 0 (Taylor)", "chosen": "chosen", "activation": "infinity (activation)"}
-    for number, ((name, label), marker) in enumerate(zip(kinds.items(), ("s", "o", "D"), strict=True)):
+    for number, ((name, label), marker) in enumerate(zip(COLUMNS.items(), ("o", "s", "D", "^"), strict=True)):
         each = [[100 * one[name]["accuracy"] for one in found["test"]] for found in made.values()]
         means, halves = zip(*map(mean_interval, each), strict=True)
-        at, colour = np.arange(len(made)) + 0.2 * (number - 1), f"C{number + 3}"
+        at, colour = np.arange(len(made)) + 0.2 * (number - 1.5), f"C{number + 3}"
         axes.errorbar(at, means, np.nan_to_num(halves), fmt=marker, ms=6, capsize=3, color=colour, label=label)
         axes.plot(np.repeat(at + 0.06, len(each[0])), np.ravel(each), ".", ms=4, color=colour)
     low, high = axes.get_ylim()
