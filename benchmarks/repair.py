@@ -6,12 +6,13 @@ and repair holds a fifth of the images back to judge itself. The calibration see
     python benchmarks/repair.py --weights resnet20.keras --data cifar10_lossless.npz
 
 `--data` holds uint8 images: x_train, y_train, x_test, y_test. Each share and seed is stored in --results as soon as it is
-measured; started again, the script goes on with what is missing.
+measured; started again, the script goes on with what is missing (a method that follows another one needs both in one run).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,16 +41,17 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
 }
 
 
-def measure(model: Any, scores: kt.Scores, share: float, seed: int, x: Any, judge: Any, parts: bool) -> dict[str, Any]:
-    """Accuracy and seconds of every method at one share with one calibration seed, perhaps with parts of lstsq left out."""
+def measure(
+    model: Any, scores: kt.Scores, share: float, seed: int, x: Any, judge: Any, methods: Sequence[str]
+) -> dict[str, Any]:
+    """Accuracy and seconds of these methods at one share with one calibration seed."""
     plan = kt.plan(scores, kt.Target(macs=share))
     models = {"none": kt.rebuild(model, plan)}
     row: dict[str, Any] = {"share": share, "seed": seed, "macs": plan.after["macs"] / plan.before["macs"]}
     row["none"] = judge(models["none"])
     agreements = {}
-    for name, (method, options, start) in METHODS.items():
-        if options and not parts:
-            continue
+    for name in methods:
+        method, options, start = METHODS[name]
         began = time.perf_counter()
         fixed = kt.repair(model, plan, models[start], x, method, examples=len(x), seed=seed, **options)
         row[f"{name} seconds"] = round(time.perf_counter() - began, 1)
@@ -57,8 +59,9 @@ def measure(model: Any, scores: kt.Scores, share: float, seed: int, x: Any, judg
         row[name] = judge(fixed.model)
         agreements.setdefault("none", (-fixed.attempts[0].agreement, fixed.attempts[0].error))
         agreements[name] = -fixed.attempts[-1].agreement, fixed.attempts[-1].error
-    row["chosen"] = min((found, name) for name, found in agreements.items() if "=" not in name)[1]
-    row["auto"] = row[row["chosen"]]
+    if "lstsq" in methods:
+        row["chosen"] = min((found, name) for name, found in agreements.items() if "=" not in name)[1]
+        row["auto"] = row[row["chosen"]]
     return row
 
 
@@ -93,6 +96,7 @@ def main(
     ] = False,
     published: Annotated[bool, typer.Option(help="Show the published rows of ResNet-20.")] = False,
     shares: Annotated[str, typer.Option(help="Shares of the MACs.")] = ",".join(map(str, SHARES)),
+    methods: Annotated[str, typer.Option(help="Methods that are measured where they are missing.")] = ",".join(METHODS),
     parts: Annotated[bool, typer.Option(help="Leave out parts of lstsq, too, with the first seed.")] = False,
     seeds: int = 3,
     results: Annotated[Path, typer.Option(help="JSON file; a .md file is written beside it.")] = RESULTS / "repair.json",
@@ -109,20 +113,24 @@ def main(
         return accuracy(one, x_test, y_test)
 
     record = stored(results)
+    rows = {(row["share"], row["seed"]): row for row in record["rows"]}
     for seed in range(seeds):
-        missing = {float(s) for s in shares.split(",")} - {row["share"] for row in record["rows"] if row["seed"] == seed}
-        if not missing:
+        wanted = [name for name in methods.split(",") if "=" not in name or (parts and seed == 0)]
+        todo = {share: [n for n in wanted if n not in rows.get((share, seed), {})] for share in map(float, shares.split(","))}
+        if not any(todo.values()):
             continue
         chosen = np.random.default_rng(seed).permutation(len(arrays["x_train"]))[:count]
         x = scale(arrays["x_train"][chosen], scaling)
         scores = kt.score(model, x, labels="sampled", batch_size=64, seed=seed)
-        for share in sorted(missing, reverse=True):
-            row = measure(model, scores, share, seed, x, judge, parts and seed == 0)
-            print(row, flush=True)
-            record["rows"].append(row)
-            store(results, record)
-    picked = sorted({row["chosen"] for row in record["rows"]})
-    slowest = max(row["lstsq seconds"] for row in record["rows"])
+        for share, missing in sorted(todo.items(), reverse=True):
+            if missing:
+                row = measure(model, scores, share, seed, x, judge, missing)
+                print(row, flush=True)
+                rows[share, seed] = rows.get((share, seed), {}) | row
+                record["rows"] = list(rows.values())
+                store(results, record)
+    picked = sorted({row["chosen"] for row in record["rows"] if "chosen" in row})
+    slowest = max(row.get("lstsq seconds", 0) for row in record["rows"])
     what = "agreement with the unpruned network's top-1" if agreement else f"accuracy (unpruned {judge(model):.4f})"
     write(
         results.with_suffix(".md"),

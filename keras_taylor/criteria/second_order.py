@@ -9,13 +9,14 @@ from keras_taylor.criteria._base import Array, Averaged, Record, register_criter
 
 @register_criterion("taylor2")
 class Taylor2(Averaged):
-    """`|-c + h/2|`, with `c = dLoss/d(gate)` and `h = d2Loss/d(gate)2`.
+    """Mean over the examples of `|-c + h/2|`, with `c = dLoss/d(gate)` and `h = d2Loss/d(gate)2`.
 
     Args:
         curvature: `"gauss_newton"`, `"fisher"` or `"hutchinson"`, as in `OBD`. The Fisher information is that of a softmax or a
             sigmoid output; for other outputs take another one, so that h has the scale of c.
-        absolute: `"mean"` takes the absolute value of the mean over the examples: the change of the loss on the data, which is
-            what the oracle measures. `"examples"` takes the mean of the absolute values, as Eq. 8 does.
+        absolute: `"examples"` takes the mean of the absolute values over the examples, as Eq. 8 does: it prunes better.
+            `"mean"` takes the absolute value of the mean, the change of the loss on the data, which is what the oracle
+            measures: it is closer to the oracle, but gains of some examples hide losses of others (docs/criteria.md).
         normalize: `"l2"` or `"mean"` per layer, or None.
         flops: as in `Taylor`.
 
@@ -31,7 +32,7 @@ class Taylor2(Averaged):
     needs = frozenset({"contribution", "fisher"})
 
     def __init__(
-        self, curvature: str = "fisher", absolute: str = "mean", normalize: str | None = None, flops: float = 0.0
+        self, curvature: str = "fisher", absolute: str = "examples", normalize: str | None = None, flops: float = 0.0
     ) -> None:
         super().__init__(normalize, flops)
         self.curvature, self.absolute = curvature, absolute

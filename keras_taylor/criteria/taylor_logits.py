@@ -9,7 +9,7 @@ from keras_taylor.criteria._base import Array, Averaged, Record, register_criter
 
 @register_criterion("taylor_logits")
 class TaylorLogits(Averaged):
-    """`|mean of C(t - dt/d(gate)) - C(t)|`: the change of the loss C when the logits t are expanded to first order in the gate.
+    """Mean over the examples of `|C(t - dt/d(gate)) - C(t)|`: the loss C is taken as it is, the logits t are expanded.
 
     The expansions of the loss (`taylor`, `taylor2`) say little where a confident model is far down the tail of its loss: there
     slope and curvature vanish, though a lost channel may change the answer. With ReLU, max-pooling and BatchNorm in inference
@@ -17,8 +17,8 @@ class TaylorLogits(Averaged):
     outputs that are neither softmax nor sigmoid, nor logits, are expanded as they are.
 
     Args:
-        absolute: `"mean"` takes the absolute value of the mean over the examples, as the oracle does; `"examples"` takes the
-            mean of the absolute values, as Eq. 8 does.
+        absolute: `"examples"` takes the mean of the absolute values over the examples, as Eq. 8 does: it prunes better.
+            `"mean"` takes the absolute value of the mean, as the oracle does, and comes closest to it (docs/criteria.md).
         normalize: `"l2"` or `"mean"` per layer, or None.
         flops: as in `Taylor`.
 
@@ -33,7 +33,7 @@ class TaylorLogits(Averaged):
 
     needs = frozenset({"linear_change"})
 
-    def __init__(self, absolute: str = "mean", normalize: str | None = None, flops: float = 0.0) -> None:
+    def __init__(self, absolute: str = "examples", normalize: str | None = None, flops: float = 0.0) -> None:
         super().__init__(normalize, flops)
         self.absolute = absolute
         self.check_option("absolute", ("mean", "examples"))

@@ -13,6 +13,7 @@ from keras_taylor.criteria.blend import Blend
 from keras_taylor.criteria.obd import OBD
 from keras_taylor.criteria.second_order import Taylor2
 from keras_taylor.criteria.taylor import Taylor
+from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._lab import Lab, check_seeds
 from keras_taylor.studies._statistics import bootstrap, mean_interval, shown, spearman
@@ -33,8 +34,11 @@ CRITERIA: dict[str, Criterion] = {
     "taylor_gate, tied=absolute": Taylor("sum", None, tied="absolute"),
     "taylor_2019": criterion_for("taylor_2019"),
     "taylor2 (Fisher)": Taylor2(),
+    "taylor2 (Fisher), absolute=mean": Taylor2(absolute="mean"),
     "taylor2 (Gauss-Newton)": Taylor2("gauss_newton"),
-    "taylor_logits": criterion_for("taylor_logits"),
+    "taylor2 (Gauss-Newton), absolute=mean": Taylor2("gauss_newton", "mean"),
+    "taylor_logits": TaylorLogits(),
+    "taylor_logits, absolute=mean": TaylorLogits("mean"),
     "obd (Fisher)": OBD(),
     "obd (Gauss-Newton)": OBD("gauss_newton"),
     "obd (Hutchinson)": OBD("hutchinson"),

@@ -98,15 +98,15 @@ def test_second_order(curvature):
     bends = [[2, 4], [6, 0]], [[0, 2]]
     parts = [record(slope, **{curvature: bend}) for slope, bend in zip((FIRST, SECOND), bends, strict=True)]
     np.testing.assert_allclose(scored(c.OBD(curvature), *parts), [(1 + 3 + 0) / 3, (2 + 0 + 1) / 3])
-    np.testing.assert_allclose(scored(c.Taylor2(curvature), *parts), [abs(0 + 6 - 2) / 3, abs(4 - 4 + 1) / 3])
-    np.testing.assert_allclose(scored(c.Taylor2(curvature, absolute="examples"), *parts), [(0 + 6 + 2) / 3, (4 + 4 + 1) / 3])
+    np.testing.assert_allclose(scored(c.Taylor2(curvature, absolute="mean"), *parts), [abs(0 + 6 - 2) / 3, abs(4 - 4 + 1) / 3])
+    np.testing.assert_allclose(scored(c.Taylor2(curvature), *parts), [(0 + 6 + 2) / 3, (4 + 4 + 1) / 3])
 
 
 def test_taylor_of_logits_averages_changes():
     """Changes 1 and -3 of channel 0, and 2 and 2 of channel 1."""
     part = record(linear_change=[[1, 2], [-3, 2]])
-    np.testing.assert_allclose(scored(c.TaylorLogits(), part), [1, 2])
-    np.testing.assert_allclose(scored(c.TaylorLogits("examples"), part), [2, 2])
+    np.testing.assert_allclose(scored(c.TaylorLogits(), part), [2, 2])
+    np.testing.assert_allclose(scored(c.TaylorLogits("mean"), part), [1, 2])
 
 
 @pytest.mark.parametrize("activation", [None, "softmax"])
@@ -120,7 +120,7 @@ def test_taylor_of_logits_is_the_oracle_of_a_linear_net(activation):
     rng = np.random.default_rng(0)
     data = rng.normal(size=(11, 4, 3)).astype("float32"), rng.integers(0, 3, 11)
     options = {"batch_size": 4, "class_weight": {0: 2.0, 1: 1.0, 2: 0.5}}
-    found = kt.score(model, data, "taylor_logits", **options)
+    found = kt.score(model, data, c.TaylorLogits("mean"), **options)
     truth = kt.oracle(model, data, **options)
     np.testing.assert_allclose(found.values[truth.measured], truth.absolute.values[truth.measured], rtol=1e-3, atol=1e-6)
 
