@@ -17,7 +17,7 @@ from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._cost import megabytes, seconds
 from keras_taylor.studies._lab import Lab, check_seeds, check_shares
-from keras_taylor.studies._statistics import shown, spearman
+from keras_taylor.studies._statistics import mean_interval, shown, spearman
 from keras_taylor.studies._study import Study, StudyTable
 
 REFERENCE = "taylor_gate"
@@ -135,7 +135,9 @@ def obd(
     settings = {**lab.settings, "seeds": seeds, "shares": shares, "rank": rank, "validation examples": len(x)}
     title = f"Optimal Brain Damage against Taylor: {model.name}"
     found = {"criteria": values, "unpruned accuracy": whole}
-    return Study("obd", title, settings, found, tables, _answer(values, shares), lambda figure: _draw(figure, values, shares))
+    return Study(
+        "obd", title, settings, found, tables, _answer(values, shares), lambda figure: _draw(figure, values, shares, title)
+    )
 
 
 def _ranks(lab: Lab, mine: Mapping[int, Any], scores: Any, truth: Any) -> dict[str, list[float]]:
@@ -213,20 +215,23 @@ def _answer(values: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
     ]
 
 
-def _draw(figure: Any, values: Mapping[str, Any], shares: Sequence[float]) -> None:
+def _draw(figure: Any, values: Mapping[str, Any], shares: Sequence[float], title: str) -> None:
+    figure.suptitle(title)
     left, right = figure.subplots(1, 2)
-    for label, found in values.items():
-        time = _slower(values, label)
-        left.errorbar(time, np.mean(found["all layers"]), np.std(found["all layers"]), fmt="o", capsize=2)
-        left.annotate(label, (time, np.mean(found["all layers"])), xytext=(4, 4), textcoords="offset points", fontsize=7)
-        means = [np.mean(found["accuracy"][str(share)]) for share in shares]
-        right.plot([100 * share for share in shares], means, marker="o", label=label)
+    for number, (label, found) in enumerate(values.items()):
+        style = {"color": f"C{number % 10}", "marker": "osD^vPX"[number % 7]}
+        ranks = np.mean(found["all layers"]), np.nan_to_num(mean_interval(found["all layers"])[1])
+        left.errorbar(_slower(values, label), *ranks, capsize=2, ls="", label=label, **style)
+        means = [100 * np.mean(found["accuracy"][str(share)]) for share in shares]
+        right.plot([100 * share for share in shares], means, **style)
     left.set_xscale("log")
+    left.xaxis.set_major_formatter("{x:g}")
+    left.xaxis.set_minor_formatter("{x:g}")
     left.set_xlabel(f"time relative to {REFERENCE}")
-    left.set_ylabel("Spearman with the oracle, all layers")
+    left.set_ylabel("Spearman with the absolute oracle, all layers")
     left.grid(True, which="both", alpha=0.2)
     right.set_xlabel("MACs kept, %")
-    right.set_ylabel("accuracy without fine-tuning")
+    right.set_ylabel("accuracy without fine-tuning, %")
     right.invert_xaxis()
     right.grid(True, alpha=0.2)
-    right.legend(fontsize=7)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
