@@ -119,24 +119,36 @@ def obd(
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
     judged = lab.judge(x, y)
     whole = judged(np.ones(lab.graph.channels, bool))["accuracy"]
+
+    def pruned(of: Mapping[int, Any]) -> dict[str, list[float]]:
+        return {str(share): [judged(lab.mask(of[seed], share, rank))["accuracy"] for seed in seeds] for share in shares}
+
+    mine = {label: {seed: found[label] for seed, found in scores.items()} for label in CRITERIA}
     values = {
         label: {
-            **_ranks(lab, {seed: found[label] for seed, found in scores.items()}, scores, truth),
+            **_ranks(lab, mine[label], scores, truth),
             "seconds": time[label],
             "megabytes": peaks[label],
-            "accuracy": {
-                str(share): [judged(lab.mask(scores[seed][label], share, rank))["accuracy"] for seed in seeds]
-                for share in shares
-            },
+            "accuracy": pruned(mine[label]),
         }
         for label in CRITERIA
     }
-    tables = [_rank_table(values, len(seeds), len(lab.ranks.tied)), _cost_table(values, whole, timed, batch_size, repetitions)]
+    oracle = pruned(truth)
+    tables = [
+        _rank_table(values, len(seeds), len(lab.ranks.tied)),
+        _cost_table(values, oracle, whole, timed, batch_size, repetitions),
+    ]
     settings = {**lab.settings, "seeds": seeds, "shares": shares, "rank": rank, "validation examples": len(x)}
     title = f"Optimal Brain Damage against Taylor: {model.name}"
-    found = {"criteria": values, "unpruned accuracy": whole}
+    found = {"criteria": values, "accuracy by the oracle": oracle, "unpruned accuracy": whole}
     return Study(
-        "obd", title, settings, found, tables, _answer(values, shares), lambda figure: _draw(figure, values, shares, title)
+        "obd",
+        title,
+        settings,
+        found,
+        tables,
+        _answer(values, oracle, shares),
+        lambda figure: _draw(figure, values, shares, title),
     )
 
 
@@ -173,12 +185,15 @@ def _slower(values: Mapping[str, Any], label: str) -> float:
     return float(np.median([mine / reference for mine, reference in pairs]))
 
 
-def _cost_table(values: Mapping[str, Any], whole: float, timed: int, batch_size: int, repetitions: int) -> StudyTable:
+def _cost_table(
+    values: Mapping[str, Any], oracle: Mapping[str, Any], whole: float, timed: int, batch_size: int, repetitions: int
+) -> StudyTable:
     rows = []
     for label, found in values.items():
         peak = found["megabytes"]
         cells = [f"{_slower(values, label):.2f}", "" if np.isnan(peak) else f"{peak:,.0f}"]
         rows.append([label, *cells, *(shown(accuracy, 3) for accuracy in found["accuracy"].values())])
+    rows.append(["the absolute oracle itself", "", "", *(shown(accuracy, 3) for accuracy in oracle.values())])
     budgets = [f"accuracy at {100 * float(share):g} %" for share in next(iter(values.values()))["accuracy"]]
     caption = (
         f"Time to score {timed} images in batches of {batch_size}, relative to `{REFERENCE}` alone, without tracing (medians "
@@ -188,7 +203,7 @@ def _cost_table(values: Mapping[str, Any], whole: float, timed: int, batch_size:
     return StudyTable(caption, ["criterion", "time", "peak MB", *budgets], rows)
 
 
-def _answer(values: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
+def _answer(values: Mapping[str, Any], oracle: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
     exact, fisher = (_slower(values, label) for label in (EXACT, FISHER))
     cost = (
         f"Cost of OBD: exact {exact:.1f} times `{REFERENCE}`, estimated with one draw of labels {fisher:.2f} times. The paper "
@@ -200,19 +215,23 @@ def _answer(values: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
         else "even the estimate costs more than the review thought."
     )
     gains = []
+    points = _points(oracle, values[REFERENCE]["accuracy"])
     for label in (EXACT, FISHER, "taylor2, Fisher", "taylor_logits"):
         ranks = [a - b for a, b in zip(values[label]["all layers"], values[REFERENCE]["all layers"], strict=True)]
-        points = [
-            f"{100 * (np.mean(values[label]['accuracy'][str(s)]) - np.mean(values[REFERENCE]['accuracy'][str(s)])):+.1f}"
-            for s in shares
-        ]
-        gains.append(f"{label} {shown(ranks)} ({', '.join(points)} points)")
+        more = _points(values[label]["accuracy"], values[REFERENCE]["accuracy"])
+        gains.append(f"{label} {shown(ranks)} ({more} points)")
     budgets = ", ".join(f"{100 * share:g}" for share in shares)
     return [
         cost,
         f"Gain over `{REFERENCE}` in correlation with the oracle over all layers (and in accuracy at {budgets} % of the MACs): "
         f"{'; '.join(gains)}.",
+        f"What is closest to the oracle need not prune best: the oracle's own order has {points} points.",
     ]
+
+
+def _points(accuracies: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """Points of accuracy that one has more than the other, at each share."""
+    return ", ".join(f"{100 * (np.mean(found) - np.mean(reference[share])):+.1f}" for share, found in accuracies.items())
 
 
 def _draw(figure: Any, values: Mapping[str, Any], shares: Sequence[float], title: str) -> None:

@@ -92,7 +92,7 @@ def test_the_verdict_on_cost(study, fisher, words):
     values = {label: dict(found) for label, found in study.values["criteria"].items()}
     values[_obd.REFERENCE]["seconds"], values[_obd.FISHER]["seconds"] = [1.0], [fisher]
     values[_obd.EXACT]["seconds"] = [5.0]
-    answer = _obd._answer(values, [0.8, 0.5])
+    answer = _obd._answer(values, study.values["accuracy by the oracle"], [0.8, 0.5])
     assert words in answer[0] and "exact 5.0 times" in answer[0]
 
 
