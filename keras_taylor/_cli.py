@@ -25,7 +25,7 @@ app.add_typer(studies_app, name="study")
 ModelName = Annotated[str, typer.Option("--model", help="A .keras file, or applications:NAME with ImageNet's weights.")]
 DataName = Annotated[str, typer.Option("--data", help="digits, npz:PATH (x_train, ...), folder:PATH or tfds:NAME.")]
 Output = Annotated[Path, typer.Option(help="Folder for studies of this model and these data; the same command goes on there.")]
-Scaling = Annotated[str, typer.Option(help="What the model wants images of 0 to 255 as: none, 0-1, tf, torch.")]
+Scaling = Annotated[str, typer.Option(help="What the model wants images of 0 to 255 as: none, 0-1, tf, torch, caffe.")]
 Examples = Annotated[int, typer.Option(min=2, help="Training images of a sample.")]
 Shares = Annotated[str, typer.Option(help="Budgets: shares of the MACs that are kept.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of samples.")]

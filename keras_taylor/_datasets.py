@@ -15,11 +15,13 @@ from sklearn.datasets import load_digits
 from keras_taylor.errors import BadInput, unknown_name
 
 _MEAN = np.array((0.485, 0.456, 0.406), "float32")
+_CAFFE = np.array((103.939, 116.779, 123.68), "float32")
 _STD = np.array((0.229, 0.224, 0.225), "float32")
 SCALINGS: dict[str, Callable[[Any], Any]] = {
     "none": lambda x: x,
     "0-1": lambda x: x / 255,
     "tf": lambda x: x / 127.5 - 1,
+    "caffe": lambda x: x[..., ::-1] - _CAFFE,
     "torch": lambda x: (x / 255 - _MEAN) / _STD,
 }
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -40,7 +42,8 @@ class Wanted:
 
     Args:
         shape: height, width and colours.
-        scaling: what becomes of values from 0 to 255: `"none"`, `"0-1"`, `"tf"` (-1 to 1), or `"torch"` (ImageNet's mean 0 and
+        scaling: what becomes of values from 0 to 255: `"none"`, `"0-1"`, `"tf"` (-1 to 1), `"caffe"` (blue
+            first, ImageNet's mean 0: VGG and ResNet of keras.applications), or `"torch"` (ImageNet's mean 0 and
             standard deviation 1 for each colour).
         batch_size: of data sets that are read from disk.
         seed: for their order.
@@ -80,8 +83,10 @@ def load(source: str, model: Any, *, scaling: str = "none", batch_size: int = 32
     if (kind == "digits") == bool(name):
         raise BadInput(f"data must be digits, npz:PATH, folder:PATH or tfds:NAME. Received: {source!r}.")
     wanted = Wanted(_image_shape(model), scaling, batch_size, seed)
-    if scaling == "torch" and wanted.shape[2] != 3:
-        raise BadInput(f"scaling='torch' needs images of 3 colours. Received: a model for {wanted.shape}. Try scaling='0-1'.")
+    if scaling in ("torch", "caffe") and wanted.shape[2] != 3:
+        raise BadInput(
+            f"scaling={scaling!r} needs images of 3 colours. Received: a model for {wanted.shape}. Try scaling='0-1'."
+        )
     found = _KINDS[kind](name, wanted)
     outputs = model.output_shape[-1]
     if found.classes > outputs:
@@ -134,8 +139,14 @@ def _npz(path: str, wanted: Wanted) -> Images:
     for name in ("x_train", "x_test"):
         if arrays[name].shape[1:] != wanted.shape:
             raise BadInput(f"{name} must have images of {wanted.shape}. Received: {arrays[name].shape[1:]} in {path!r}.")
-    train, test = ((wanted.scaled(arrays[f"x_{part}"]), np.ravel(arrays[f"y_{part}"])) for part in ("train", "test"))
-    return Images(train, test, int(max(train[1].max(), test[1].max())) + 1)
+    train, test = ((wanted.scaled(arrays[f"x_{part}"]), _labels(arrays[f"y_{part}"])) for part in ("train", "test"))
+    classes = (y.shape[1] if y.ndim == 2 else int(y.max()) + 1 for _, y in (train, test))
+    return Images(train, test, max(classes))
+
+
+def _labels(y: Any) -> Any:
+    """Classes as `(n,)`; one-hot labels stay as they are."""
+    return y if y.ndim == 2 and y.shape[1] > 1 else np.ravel(y)
 
 
 def _folder(path: str, wanted: Wanted) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,17 @@ from keras_taylor._graph import ChannelGraph
 def identity_of(model: Any, graph: ChannelGraph, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """All that must be equal for stored results to be of the same model, data and settings."""
     return {
-        "model": {"name": model.name, "structure": graph.fingerprint, "weights": _hash(w.numpy() for w in model.weights)},
-        "compiled": {"loss": described(model.loss), "optimizer": described(model.optimizer)},
+        "model": {
+            "name": model.name,
+            "structure": graph.fingerprint,
+            "options": _options(model),
+            "weights": _hash(w.numpy() for w in model.weights),
+        },
+        "compiled": {
+            "loss": described(model.loss),
+            "loss weights": described(getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)),
+            "optimizer": described(model.optimizer),
+        },
         "data": {name: described_data(value) for name, value in data.items()},
         "settings": dict(settings),
     }
@@ -53,9 +63,18 @@ def described_data(data: Any) -> Any:
     return {"arrays": [f"{a.dtype}{list(a.shape)}" for a in arrays], "content": _hash(arrays)}
 
 
+def _options(model: Any) -> str:
+    """A hash of all options of the layers but their names, which Keras counts."""
+    options = [described({**layer.get_config(), "dtype": layer.compute_dtype}) for layer in model._flatten_layers()]
+    for one in options:
+        one.pop("name", None)
+        one.pop("layers", None)  # a nested model: its layers come by themselves
+    return hashlib.sha256(json.dumps(options, default=str).encode()).hexdigest()[:16]
+
+
 def _hash(arrays: Any) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]

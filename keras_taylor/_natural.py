@@ -35,7 +35,7 @@ class NaturalOutputs:
 
 
 def _log(x: Any) -> Any:
-    return tf.math.log(tf.maximum(x, 1e-7))
+    return tf.math.log(tf.maximum(x, 1e-37))
 
 
 def _same(x: Any) -> Any:

@@ -96,6 +96,9 @@ class Scores:
         title = f"{self.criterion} scores of {self.graph.name} ({', '.join(f'{k}={v}' for k, v in self.settings.items())})"
         made = table(title, ("layer group", "channels>", "lowest>", "median>", "highest>"))
         for group in self.graph.groups:
+            if group.locked == len(group.channels):
+                made.add_row(group.name, str(len(group.channels)), "locked", "", "")
+                continue
             values = self.values[group.channels]
             numbers = (f"{x:.3g}" for x in (values.min(), np.median(values), values.max()))
             made.add_row(group.name, str(len(values)), *numbers)

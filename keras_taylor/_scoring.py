@@ -208,8 +208,6 @@ def _recorder(model: Any, graph: ChannelGraph, needs: frozenset[str], loss: Any,
             f"outputs that are {', '.join(losses.kinds)}. Where the scale matters, use curvature='gauss_newton'.",
             stacklevel=4,
         )
-    if "linear_change" in needs and own:
-        raise BadInput("labels must be 'given' for criterion 'taylor_logits'. Received: 'sampled'. Choose 'taylor2'.")
     return Recorder(model, graph, needs, losses, draws, seed)
 
 

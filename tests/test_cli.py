@@ -58,6 +58,7 @@ def test_studies(study, tmp_path, digits_model):
     options += {
         "blend": ["--weights", "0,1,inf", "--shares", "0.7", "--folds", "2"],
         "obd": ["--timed", "64", "--no-memory"],
+        "disagree": ["--shares", "0.2"],
     }.get(study, [])
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output

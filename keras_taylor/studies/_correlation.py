@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_taylor.criteria import Criterion, criterion_for, registered
+from keras_taylor.criteria._base import FROM_DATA
 from keras_taylor.criteria.blend import Blend
 from keras_taylor.criteria.obd import OBD
 from keras_taylor.criteria.second_order import Taylor2
@@ -16,7 +17,7 @@ from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._lab import Lab, check_seeds
-from keras_taylor.studies._statistics import bootstrap, mean_interval, shown, spearman
+from keras_taylor.studies._statistics import bootstrap, clear, mean_interval, shown, spearman
 from keras_taylor.studies._study import Study, StudyTable
 
 # As they are before any normalisation: the study normalises.
@@ -63,7 +64,7 @@ def correlation(
     data: Any,
     *,
     run_dir: str | Path,
-    criteria: Mapping[str, Criterion] | None = None,
+    criteria: Mapping[str, str | Criterion] | None = None,
     examples: int = 1024,
     seeds: Sequence[int] = (0, 1, 2),
     batch_size: int = 64,
@@ -74,14 +75,14 @@ def correlation(
     For each seed a sample of the training data is drawn; on it every criterion scores all channels in one pass, and the oracle
     silences every channel. Reported are means over the seeds with 95 % intervals (Student's t): Spearman within each layer
     group of more than two channels, averaged (per layer), over all channels of the net, and the same after dividing every
-    group by its l2 norm; the best of the last two against the oracles of the other seeds, whose examples are others; and the
-    split-half reliability: Spearman, per layer, between scores from one half of the sample and from the other.
+    group by its l2 norm; the best of the last two against the oracles of the other seeds, most of whose examples are others;
+    and the split-half reliability: Spearman, per layer, between scores from one half of the sample and from the other.
 
     Args:
         model: a compiled classifier.
         data: labelled training data as `fit` takes them.
         run_dir: a folder for studies of this model and these data. What is there is not measured again.
-        criteria: by label; by default all of this package, not normalised.
+        criteria: by label, or their names; by default all of this package, not normalised.
         examples: size of a sample.
         seeds: one sample each.
         batch_size: of scoring.
@@ -107,24 +108,30 @@ def correlation(
     References:
         Molchanov et al. 2017, section 3.1, Table 1 and Eq. 10.
     """
-    chosen = dict(CRITERIA if criteria is None else criteria)
+    if criteria is not None and not isinstance(criteria, Mapping):
+        raise BadInput(f"criteria must be a dict of criteria by label. Received: {criteria!r}. Write {{'l1': 'l1'}}.")
+    chosen = {label: criterion_for(one) for label, one in (CRITERIA if criteria is None else criteria).items()}
     seeds = check_seeds(seeds)
     if not chosen:
         raise BadInput("criteria must name at least one criterion. Received: none.")
     lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
+    lab.check_apart(seeds)
     scores = {seed: lab.scores(chosen, seed) for seed in seeds}
-    halves = {seed: [lab.scores(chosen, seed, half) for half in (0, 1)] for seed in seeds}
+    fed = {label: one for label, one in chosen.items() if one.needs & FROM_DATA}
+    halves = {seed: [lab.scores(fed, seed, half) for half in (0, 1)] for seed in seeds}
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
     labels = [label for label in chosen if all(label in scores[seed] for seed in seeds)]
+    if not labels:
+        raise BadInput(f"criteria must have something to look at in the model. Received: {', '.join(chosen)}, which have not.")
     values = {label: _values(lab, label, scores, halves, truth) for label in labels}
     ceiling = {
         kind: [_of(lab, kind)(truth[a], truth[b]) for a in seeds for b in seeds if a != b]
         for kind in ("per layer", "all layers")
     }
     found: dict[str, Any] = {"correlations": values, "oracle with oracles of other examples": ceiling}
-    tables = [_main_table(values, ceiling, seeds), _paper_table(values)]
+    tables = [_main_table(values, ceiling, seeds, lab.overlap()), _paper_table(values)]
     answer = [_best(values), *_normalisation(values)]
-    if {GATE, ABSOLUTE} <= set(labels) and len(lab.ranks.tied):
+    if {GATE, ABSOLUTE} <= set(labels) and len(lab.ranks.tied) > 2:
         found["tied"] = tied = _tied(lab, scores, truth)
         tables.append(_tied_table(tied, len(lab.ranks.tied)))
         answer.append(_tied_answer(tied))
@@ -148,17 +155,19 @@ def _values(lab: Lab, label: str, scores: Any, halves: Any, truth: Any) -> dict[
     }
     best = max(KINDS[1:], key=lambda kind: float(np.mean(made[kind])))
     made["other examples"] = [_of(lab, best)(scores[a][label], truth[b]) for a in seeds for b in seeds if a != b]
-    made["split-half"] = [lab.ranks.per_layer(*(half[label] for half in halves[seed])) for seed in seeds]
+    made["split-half"] = [
+        lab.ranks.per_layer(*(half[label] for half in halves[seed])) for seed in seeds if label in halves[seed][0]
+    ]
     return made
 
 
-def _main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], seeds: Sequence[int]) -> StudyTable:
+def _main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], seeds: Sequence[int], overlap: str) -> StudyTable:
     rows = [
         [
             f"`{label}`",
             *(shown(found[kind]) for kind in KINDS),
             f"{np.mean(found['other examples']):.2f}" if found["other examples"] else "",
-            shown(found["split-half"]),
+            shown(found["split-half"]) if found["split-half"] else "",
         ]
         for label, found in sorted(values.items(), key=lambda item: -max(np.mean(item[1][kind]) for kind in KINDS[1:]))
     ]
@@ -169,8 +178,8 @@ def _main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], seeds: Se
         )
     caption = (
         f"Spearman correlation with the absolute oracle; means over {len(seeds)} samples, with 95 % intervals (Student's t). "
-        "Other examples: the better of both columns before, against the oracles of the other samples. "
-        "Split-half: per layer, between the scores from both halves of a sample."
+        f"Other examples: the better of both columns before, against the oracles of the other samples; {overlap}. "
+        "Split-half: per layer, between the scores from both halves of a sample, where scores come from data."
     )
     return StudyTable(caption, ["criterion", *KINDS, "other examples", "split-half"], rows)
 
@@ -199,19 +208,18 @@ def _normalisation(values: Mapping[str, Any]) -> list[str]:
     raw, scaled = values[EQ8]["all layers"], values[EQ8]["all layers, l2"]
     bare, both = values[GATE]["all layers"], values[GATE]["all layers, l2"]
     gain = [a - b for a, b in zip(bare, scaled, strict=True)]
-    mean, half = mean_interval(gain)
-    clear = not np.isnan(half) and abs(mean) > half
-    verdict = (
-        "dropping 1/M removes the need for normalisation"
-        if mean > 0 and clear
-        else "dropping 1/M does not remove the need for normalisation"
-        if mean < 0 and clear
-        else "the two cannot be told apart"
-    )
+    need = [a - b for a, b in zip(both, bare, strict=True)]
+    if len(need) < 2:
+        verdict = "one sample cannot tell whether it still needs normalisation"
+    elif clear(need) and np.mean(need) > 0:
+        verdict = "dropping 1/M does not remove the need for normalisation: l2 still helps"
+    else:
+        harm = ", and l2 harms" if clear(need) else ""
+        verdict = f"dropping 1/M removes the need for normalisation{harm}"
     return [
         f"Over all layers, Eq. 8 has {shown(raw)} as it is and {shown(scaled)} with l2 per layer; without 1/M it is "
-        f"{shown(bare)} as it is and {shown(both)} with l2. Without 1/M and without normalisation, less Eq. 8 with l2: "
-        f"{shown(gain)}, so here {verdict}."
+        f"{shown(bare)} as it is and {shown(both)} with l2 ({shown(need)} more), so here {verdict}. Without 1/M and without "
+        f"normalisation it has {shown(gain)} more than Eq. 8 with l2."
     ]
 
 
@@ -233,7 +241,7 @@ def _tied(lab: Lab, scores: Any, truth: Any) -> dict[str, Any]:
             for label in (GATE, ABSOLUTE)
         }
         made[where]["difference"] = difference(np.arange(len(channels)))
-        made[where]["interval"] = bootstrap(difference, len(channels)) if len(channels) > 2 else (float("nan"),) * 2
+        made[where]["interval"] = bootstrap(difference, len(channels)) if len(channels) > 2 else None
     return made
 
 

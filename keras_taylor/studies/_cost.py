@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,25 +59,27 @@ def seconds(
     return found
 
 
-def megabytes(model: Any, labels: Sequence[str], x: Any, y: Any, batch_size: int) -> dict[str, float]:
-    """Peak memory of scoring a batch by each criterion of `studies.obd`, above what was in use before.
+@contextmanager
+def peaks_of(model: Any, x: Any, y: Any) -> Iterator[Callable[[str], float | None]]:
+    """A function that gives the peak memory of scoring this batch by a criterion of `studies.obd`, above what was in use.
 
-    TensorFlow keeps what it once had, so each is measured in a process of its own. NaN where the system does not tell, and
-    where a process of its own cannot load the model.
+    TensorFlow keeps what it once had, so each is measured in a process of its own. It warns, and gives None, where that cannot
+    be done: on a system that does not tell, or where a process of its own cannot load the model.
     """
-    found = dict.fromkeys(labels, float("nan"))
-    if not _STATUS.exists():
-        return found
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        model.save(path / "model.keras")
-        np.savez(path / "data.npz", x=x[:batch_size], y=y[:batch_size])
-        for label in labels:
+        model.save(Path(folder) / "model.keras")
+        np.savez(Path(folder) / "data.npz", x=x, y=y)
+
+        def measure(label: str) -> float | None:
             command = [sys.executable, "-W", "ignore", "-m", "keras_taylor.studies._peak", folder, label]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                found[label] = float(done.stdout.split()[-1])
-    return found
+            if done.returncode:
+                reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+                warnings.warn(f"Peak memory of {label!r} could not be measured: {reason}", stacklevel=4)
+                return None
+            return float(done.stdout.split()[-1])
+
+        yield measure
 
 
 def peak(model: Any, criterion: Criterion, x: Any, y: Any) -> float:

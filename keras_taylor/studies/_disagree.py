@@ -114,12 +114,17 @@ def disagree(
     """
     seeds, shares = check_seeds(seeds), check_shares(shares)
     lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
+    lab.check_apart(seeds)
     x, y = lab.validation(validation_data)
     judge = lab.judge(x, y, say=False)
     layers = _layers(lab)
     for share in shares:
         if not any(_count(layer, share) for layer in layers):
-            raise BadInput(f"shares of the channels must remove at least one of a layer group. Received: {share!r}.")
+            widest = max(map(len, layers))
+            raise BadInput(
+                f"shares must remove at least one channel of a layer group. Received: {share!r}, and the widest group has "
+                f"{widest} channels that may go. Pass at least {1 / widest:.2f}."
+            )
     samples = {seed: _Sample(lab, layers, seed) for seed in seeds}
     quadrants = {
         name: _of_quadrant(name, list(samples.values()), shares) for name in QUADRANTS
@@ -258,7 +263,10 @@ def _of_quadrant(name: str, samples: Sequence[_Sample], shares: Sequence[float])
         ]
     for criterion in ("Taylor", "activation", "alignment"):
         made[f"Spearman, {criterion}"] = [
-            spearman(one.ranks[criterion][one.quadrant == name], one.ranks["oracle"][one.quadrant == name]) for one in samples
+            spearman(one.ranks[criterion][one.quadrant == name], one.ranks["oracle"][one.quadrant == name])
+            if (one.quadrant == name).sum() > 2
+            else None
+            for one in samples
         ]
     for criterion in ("Taylor", "activation"):
         made[f"regret, {criterion}"] = [

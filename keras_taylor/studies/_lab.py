@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +57,30 @@ class Lab:
     def __init__(self, model: Any, data: Any, run_dir: str | Path, *, examples: int, batch_size: int, verbose: int) -> None:
         if not model.compiled:
             raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
-        if examples < 2 or batch_size < 1:
-            raise BadInput(f"examples must be at least 2 and batch_size 1. Received: {examples!r} and {batch_size!r}.")
+        examples, batch_size = (check_count(*one) for one in (("examples", examples, 2), ("batch_size", batch_size, 1)))
         self.model, self.graph = model, trace(model)
         self.examples, self.batch_size, self.verbose = examples, batch_size, verbose
         self.x, self.y = as_arrays(data, "data")
         if len(self.x) < examples:
-            raise BadInput(f"data must have at least as many examples as a sample. Received: {len(self.x)} and {examples=}.")
+            raise BadInput(
+                f"data must have at least as many examples as a sample. Received: {len(self.x)}, {examples=}. Lower examples."
+            )
+        outputs = self.graph.program.outputs[0].shape[-1]
+        if self.y.ndim == 1 and np.issubdtype(self.y.dtype, np.integer) and outputs and 1 < outputs <= self.y.max():
+            raise BadInput(f"data must have classes below {outputs}, the number of outputs. Received: class {self.y.max()}.")
         self.ranks = Ranks(self.graph)
         if not len(self.ranks.free):
             raise BadInput(f"The model must have channels that may go. Received: {model.name!r}, where all are locked.")
         self.masked = Masked(model, self.graph)
         self.root = writable_folder(run_dir, ("measured",))
-        self.settings = {"model": model.name, "examples": examples, "batch_size": batch_size}
-        identity = as_json(identity_of(model, self.graph, {"data": (self.x, self.y)}, self.settings))
+        self.settings = {"model": model.name, "data": len(self.x), "examples": examples, "batch_size": batch_size}
+        options = {"examples": examples, "batch_size": batch_size}
+        identity = as_json(identity_of(model, self.graph, {"data": (self.x, self.y)}, options))
         identity["compiled"].pop("optimizer")  # nothing is trained
+        identity["model"].pop("name")  # Keras counts
+        self.identity = identity | {"versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}}
         if (self.root / "lab.json").exists():
-            check_same(self.root, "studies", read_json(self.root / "lab.json"), identity)
-        write_json(self.root / "lab.json", identity)
+            check_same(self.root, "studies", read_json(self.root / "lab.json"), self.identity)
         self.console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
 
     def kept(self, what: str, key: Mapping[str, Any], measure: Callable[[], Any], say: bool = True) -> Any:
@@ -90,6 +98,18 @@ class Lab:
                 self._say(what, key)
             self._store(what, key, measure())
         return read_json(path)["value"]
+
+    def overlap(self) -> str:
+        """How much of a sample is expected in another one, for captions."""
+        return f"two samples share {100 * self.examples / len(self.x):.0f} % of their examples on average"
+
+    def check_apart(self, seeds: Sequence[int]) -> None:
+        """Raise `BadInput` if the samples of several seeds would be more alike than different: their intervals mean nothing."""
+        if len(seeds) > 1 and 2 * self.examples > len(self.x):
+            raise BadInput(
+                f"examples must be at most half of the data where several seeds are compared. Received: {self.examples} of "
+                f"{len(self.x)} with {len(seeds)} seeds. Lower examples, or pass one seed."
+            )
 
     def sample(self, seed: int, half: int | None = None) -> Rows:
         """Numbers of the examples of a sample; those at even or odd places for half 0 or 1."""
@@ -119,7 +139,7 @@ class Lab:
 
         def key_of(label: str) -> dict[str, Any]:
             one = criteria[label]
-            return {"criterion": type(one).__name__, **one.settings(), **key}
+            return {"criterion": _name(one), **one.settings(), **key}
 
         missing = [label for label in criteria if not self._path("scores", key_of(label)).exists()]
         blind = [label for label in missing if not criteria[label].needs & FROM_DATA]
@@ -207,11 +227,25 @@ class Lab:
         self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")
 
     def _store(self, what: str, key: Mapping[str, Any], value: Any) -> None:
+        if not (self.root / "lab.json").exists():
+            write_json(self.root / "lab.json", self.identity)
         write_json(self._path(what, key), {"what": what, "key": as_json(key), "value": as_json(value)})
 
     def _path(self, what: str, key: Mapping[str, Any]) -> Path:
         digest = hashlib.sha256(json.dumps(as_json(key), sort_keys=True).encode()).hexdigest()[:12]
         return self.root / "measured" / f"{what.replace(' ', '_')}-{digest}.json"
+
+
+def _name(criterion: Criterion) -> str:
+    """The class; one from elsewhere may share its name with another, and may have been changed."""
+    kind = type(criterion)
+    if kind.__module__.startswith("keras_taylor."):
+        return kind.__name__
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):
+        source = ""
+    return f"{kind.__module__}.{kind.__qualname__}-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
 
 
 def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
@@ -222,26 +256,46 @@ def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
     """
     if data is None:
         raise BadInput(f"{name} must be given. Received: None. Pass (x, y), or a data set with labels.")
-    parts = [(x, y) for x, y, _ in batches(data, batch_size=256)]
+    given = list(batches(data, batch_size=256))
+    if any(weight is not None for _, _, weight in given):
+        raise BadInput(
+            f"{name} must have no sample weights: a study counts every example once. Received: some. Leave them out."
+        )
+    parts = [(x, y) for x, y, _ in given]
     if any(keras.tree.is_nested(one) for one in parts[0]):
         raise BadInput(f"{name} must have one input and one output. Received: several.")
     x, y = (np.concatenate([np.asarray(part) for part in column]) for column in zip(*parts, strict=True))
+    floating = np.issubdtype(x.dtype, np.floating)
+    bad: Any = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1)) if floating else ()
+    if len(bad):
+        raise BadInput(
+            f"{name} must be finite. Received: NaN or infinity in {len(bad)} examples, the first is number {bad[0]}."
+        )
     if y.ndim > 2:
         raise BadInput(f"{name} must have one class per example. Received: labels of shape {y.shape}.")
     return x, y
 
 
+def check_count(name: str, value: Any, least: int) -> int:
+    """The value, if it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise BadInput(f"{name} must be at least {least}, a whole number. Received: {value!r}.")
+    return int(value)
+
+
 def check_shares(shares: Sequence[float]) -> list[float]:
     """The shares, if they are such, none twice."""
     found = [float(share) for share in shares]
-    if not found or len(set(found)) < len(found) or not all(0 < share < 1 for share in found):
+    if not found or len({f"{share:g}" for share in found}) < len(found) or not all(0 < share < 1 for share in found):
         raise BadInput(f"shares must be different numbers between 0 and 1, and at least one. Received: {found}.")
     return found
 
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds, if there are any, and none twice."""
-    found = list(seeds)
+    if not isinstance(seeds, Iterable):
+        raise BadInput(f"seeds must be a sequence, one for each sample. Received: {seeds!r}. Write range({seeds!r}).")
+    found = [check_count("seeds", seed, 0) for seed in seeds]
     if not found or len(set(found)) < len(found):
         raise BadInput(f"seeds must be different, and at least one. Received: {found}.")
     return found

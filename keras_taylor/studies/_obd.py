@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from keras_taylor.criteria.second_order import Taylor2
 from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._cost import megabytes, seconds
+from keras_taylor.studies._cost import peaks_of, seconds
 from keras_taylor.studies._lab import Lab, check_seeds, check_shares
 from keras_taylor.studies._statistics import mean_interval, shown, spearman
-from keras_taylor.studies._study import Study, StudyTable
+from keras_taylor.studies._study import Study, StudyTable, environment
 
 REFERENCE = "taylor_gate"
 EXACT, FISHER = "obd, exact (Gauss-Newton)", "obd, Fisher (1 draw)"
@@ -104,18 +105,22 @@ def obd(
     if timed < 1 or repetitions < 1:
         raise BadInput(f"timed and repetitions must be at least 1. Received: {timed!r} and {repetitions!r}.")
     lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
+    lab.check_apart(seeds)
     x, y = lab.validation(validation_data)
+    if timed > len(lab.x):
+        raise BadInput(f"timed must be at most the number of examples, {len(lab.x)}. Received: {timed}.")
     lab.check_reachable(shares)
     scores = {seed: lab.scores(CRITERIA, seed) for seed in seeds}
     time = lab.kept(
         "seconds",
-        {"timed": timed, "repetitions": repetitions, "criteria": list(CRITERIA)},
+        {"timed": timed, "repetitions": repetitions, "criteria": list(CRITERIA), "machine": environment()},
         lambda: seconds(model, CRITERIA, lab.x[:timed], lab.y[:timed], batch_size, repetitions),
     )
-    peaks = dict.fromkeys(CRITERIA, float("nan"))
+    peaks = {}
     if memory:
-        key = {"criteria": list(CRITERIA)}
-        peaks = lab.kept("megabytes", key, lambda: megabytes(model, list(CRITERIA), lab.x, lab.y, batch_size))
+        with peaks_of(model, lab.x[:batch_size], lab.y[:batch_size]) as peak:
+            for label in CRITERIA:
+                peaks[label] = lab.kept("peak memory", {"criterion": label, "machine": environment()}, partial(peak, label))
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
     judged = lab.judge(x, y)
     whole = judged(np.ones(lab.graph.channels, bool))["accuracy"]
@@ -128,7 +133,7 @@ def obd(
         label: {
             **_ranks(lab, mine[label], scores, truth),
             "seconds": time[label],
-            "megabytes": peaks[label],
+            "megabytes": peaks.get(label),
             "accuracy": pruned(mine[label]),
         }
         for label in CRITERIA
@@ -191,7 +196,7 @@ def _cost_table(
     rows = []
     for label, found in values.items():
         peak = found["megabytes"]
-        cells = [f"{_slower(values, label):.2f}", "" if np.isnan(peak) else f"{peak:,.0f}"]
+        cells = [f"{_slower(values, label):.2f}", "" if peak is None else f"{peak:,.0f}"]
         rows.append([label, *cells, *(shown(accuracy, 3) for accuracy in found["accuracy"].values())])
     rows.append(["the absolute oracle itself", "", "", *(shown(accuracy, 3) for accuracy in oracle.values())])
     budgets = [f"accuracy at {100 * float(share):g} %" for share in next(iter(values.values()))["accuracy"]]
@@ -209,11 +214,8 @@ def _answer(values: Mapping[str, Any], oracle: Mapping[str, Any], shares: Sequen
         f"Cost of OBD: exact {exact:.1f} times `{REFERENCE}`, estimated with one draw of labels {fisher:.2f} times. The paper "
         f"says {AUTHORS:.0f} times, its review {REVIEW:.1f} with a better implementation: "
     )
-    cost += (
-        "the review was right, for the estimate."
-        if fisher <= REVIEW * 1.1
-        else "even the estimate costs more than the review thought."
-    )
+    verdict = "more than" if fisher > 1.2 * REVIEW else "less than" if fisher < REVIEW / 1.2 else "about what"
+    cost += f"here the estimate costs {verdict} the review thought, and exactness {exact / fisher:.1f} times the estimate."
     gains = []
     points = _points(oracle, values[REFERENCE]["accuracy"])
     for label in (EXACT, FISHER, "taylor2, Fisher", "taylor_logits"):

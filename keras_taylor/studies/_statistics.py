@@ -76,9 +76,9 @@ def bootstrap(
 
 
 def clear(values: Sequence[float]) -> bool:
-    """Whether the 95 % interval of the mean excludes zero; a single value has no interval."""
+    """Whether the 95 % interval of the mean excludes zero; a single value has none, nor have values that are all equal."""
     mean, half = mean_interval(values)
-    return abs(mean) > half
+    return half > 0 and abs(mean) > half
 
 
 def shown(values: Sequence[float], digits: int = 2) -> str:

@@ -187,7 +187,7 @@ def test_files(first, tmp_path):
     assert "Taylor blended with activation" in str(study)
 
 
-FEW = np.where(np.arange(48) < 46, Y[:48], 3)  # two examples of a class more
+FEW = np.where(np.arange(48) < 46, Y[:48] % 2, 2)  # two examples of the last class
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,12 @@ FEW = np.where(np.arange(48) < 46, Y[:48], 3)  # two examples of a class more
         ({"folds": 1}, BadInput, "folds must be a whole number of at least 2"),
         ({"seeds": ()}, BadInput, "seeds must be different, and at least one"),
         ({"folds": 12}, BadInput, r"Received: \d+ of class 0 with seed 0 and 12 folds. Raise examples, or lower folds"),
-        ({"data": (X[:48], FEW), "examples": 48, "folds": 3}, BadInput, "Received: 2 of class 3 with seed 0 and 3 folds"),
-        ({"data": (X[:48], FEW)}, BadInput, "no example of class 3 among the 24 of seed 0. Raise examples"),
+        (
+            {"data": (X[:48], FEW), "examples": 48, "folds": 3, "seeds": (0,)},
+            BadInput,
+            "Received: 2 of class 2 with seed 0 and 3 folds",
+        ),
+        ({"data": (X[:48], FEW)}, BadInput, "no example of class 2 among the 24 of seed 0. Raise examples"),
         ({"validation_data": X}, BadInput, "labels"),
     ],
 )

@@ -78,7 +78,9 @@ def test_an_interrupted_study_keeps_what_it_has(residual, tmp_path, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(_lab, "oracle", interrupt)
         kt.studies.correlation(*residual, run_dir=tmp_path, criteria=FEW, **OPTIONS)
-    assert len(list((tmp_path / "measured").glob("scores-*.json"))) == len(FEW) * 2 * 3
+    assert (
+        len(list((tmp_path / "measured").glob("scores-*.json"))) == len(FEW) * 2 + 4 * 2 * 2
+    )  # those from weights need no halves
     assert not list((tmp_path / "measured").glob("oracle-*.json"))
 
 
@@ -97,7 +99,7 @@ def test_files(study, tmp_path):
 
 def test_a_criterion_without_anything_to_look_at_is_left_out(tmp_path):
     model = nets.compiled(nets.chain())
-    study = kt.studies.correlation(model, nets.images(20), run_dir=tmp_path, criteria=FEW, **OPTIONS)
+    study = kt.studies.correlation(model, nets.images(40), run_dir=tmp_path, criteria=FEW, **OPTIONS)
     assert "bn_scale" not in study.values["correlations"]
     assert "tied" not in study.values
     assert "bn_scale" in study.settings["left out, nothing to look at"]
@@ -115,19 +117,78 @@ def test_all_criteria_and_the_answer(residual, folder):
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [([0.3, 0.31, 0.29], "removes the need"), ([-0.3, -0.31, -0.29], "does not remove"), ([0.3, -0.3, 0.01], "cannot be told")],
+    [
+        ([0.3, 0.31, 0.29], "does not remove"),
+        ([-0.3, -0.31, -0.29], "removes the need for normalisation, and l2 harms"),
+        ([0.3, -0.3, 0.01], "removes the need for normalisation."),
+        ([0.3], "cannot tell"),
+    ],
 )
 def test_the_verdict_on_normalisation(gain, words):
     values = {
-        _correlation.EQ8: {"all layers": [0.1] * 3, "all layers, l2": [0.5] * 3},
-        _correlation.GATE: {"all layers": [0.5 + g for g in gain], "all layers, l2": [0.5] * 3},
+        _correlation.EQ8: {"all layers": [0.1] * len(gain), "all layers, l2": [0.5] * len(gain)},
+        _correlation.GATE: {"all layers": [0.5] * len(gain), "all layers, l2": [0.5 + g for g in gain]},
     }
     assert words in _correlation._normalisation(values)[0]
 
 
+def test_another_activation_or_loss_is_another_model(tmp_path):
+    one = {"l1": "l1"}
+    data = nets.images(40)
+    for number, (activation, weight) in enumerate((("relu", None), ("gelu", None), ("relu", 5.0))):
+        model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, activation=activation)])
+        model.add(keras.layers.GlobalAveragePooling2D())
+        model.add(keras.layers.Dense(2))
+        nets.compiled(model, loss_weights=weight)
+        if number:
+            with pytest.raises(kt.errors.BadInput, match=r"model\.options was" if weight is None else "loss weights was null"):
+                kt.studies.correlation(model, data, run_dir=tmp_path, criteria=one, **OPTIONS)
+        else:
+            kt.studies.correlation(model, data, run_dir=tmp_path, criteria=one, **OPTIONS)
+
+
+def test_criteria_from_elsewhere_are_told_apart_by_their_source(tmp_path):
+    class A(kt.criteria.Taylor):
+        def result(self, state):
+            return super().result(state)
+
+    class B(kt.criteria.Taylor):
+        def result(self, state):
+            return -super().result(state)
+
+    assert _lab._name(A()) != _lab._name(B()) and _lab._name(kt.criteria.Taylor()) == "Taylor"
+
+
+def test_samples_must_be_mostly_apart(residual, tmp_path):
+    with pytest.raises(kt.errors.BadInput, match="at most half of the data"):
+        kt.studies.correlation(*residual, run_dir=tmp_path, criteria=FEW, **{**OPTIONS, "examples": 21})
+    with pytest.raises(kt.errors.BadInput, match="something to look at"):
+        kt.studies.correlation(
+            nets.compiled(nets.chain()), nets.images(40), run_dir=tmp_path, criteria={"a": "bn_scale"}, **OPTIONS
+        )
+    with pytest.raises(kt.errors.UnknownName, match="Did you mean"):
+        kt.studies.correlation(*residual, run_dir=tmp_path, criteria={"a": "tailor"}, **OPTIONS)
+
+
+def test_images_and_classes_are_checked_before_any_work(residual, tmp_path):
+    model, (x, y) = residual
+    broken = x.copy()
+    broken[7, 0, 0, 0] = np.nan
+    for data, message in (((broken, y), "the first is number 7"), ((x, y + 5), "classes below 3, the number of outputs")):
+        with pytest.raises(kt.errors.BadInput, match=message):
+            kt.studies.correlation(model, data, run_dir=tmp_path / "new", **OPTIONS)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_wrong_call_can_be_mended_in_the_same_folder(residual, tmp_path):
+    with pytest.raises(kt.errors.BadInput, match="examples must be at most half"):
+        kt.studies.correlation(*residual, run_dir=tmp_path, criteria=FEW, **{**OPTIONS, "examples": 30})
+    kt.studies.correlation(*residual, run_dir=tmp_path, criteria={"l1": "l1"}, **OPTIONS)
+
+
 def test_another_model_is_refused(residual, study, folder):
     other = nets.compiled(nets.chain())
-    with pytest.raises(kt.errors.BadInput, match=r"model\.name was \"residual\" and is \"chain\""):
+    with pytest.raises(kt.errors.BadInput, match=r"model\.structure was"):
         kt.studies.correlation(other, nets.images(40), run_dir=folder, **OPTIONS)
     with pytest.raises(kt.errors.BadInput, match=r"settings\.examples was 16 and is 17"):
         kt.studies.correlation(*residual, run_dir=folder, **{**OPTIONS, "examples": 17})
@@ -141,6 +202,10 @@ def test_another_model_is_refused(residual, study, folder):
         ({"examples": 1}, "examples must be at least 2"),
         ({"examples": 41}, "at least as many examples as a sample"),
         ({"criteria": {}}, "at least one criterion"),
+        ({"criteria": ["taylor"]}, "a dict of criteria by label"),
+        ({"seeds": (-1,)}, "seeds must be at least 0"),
+        ({"seeds": (0.5,)}, "a whole number"),
+        ({"seeds": 3}, "Write range"),
     ],
 )
 def test_bad_options(residual, tmp_path, change, message):
@@ -151,7 +216,13 @@ def test_bad_options(residual, tmp_path, change, message):
 
 def test_bad_data_and_models(residual, tmp_path):
     model, (x, y) = residual
-    for data, message in ((None, "Received: None"), (x, "labels"), ((x, np.zeros((40, 2, 2))), "one class per example")):
+    cases = (
+        (None, "Received: None"),
+        (x, "labels"),
+        ((x, np.zeros((40, 2, 2))), "one class"),
+        ((x, y, y), "no sample weights"),
+    )
+    for data, message in cases:
         with pytest.raises(kt.errors.BadInput, match=message):
             kt.studies.correlation(model, data, run_dir=tmp_path, **OPTIONS)
     with pytest.raises(kt.errors.BadInput, match="must be compiled"):
@@ -160,7 +231,7 @@ def test_bad_data_and_models(residual, tmp_path):
 
 def test_one_hot_labels(tmp_path):
     model = nets.compiled(nets.chain(), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
-    x, y = nets.images(20)
+    x, y = nets.images(40)
     study = kt.studies.correlation(
         model, (x, np.eye(2, dtype="float32")[y]), run_dir=tmp_path, criteria={"taylor_gate": FEW[_correlation.GATE]}, **OPTIONS
     )

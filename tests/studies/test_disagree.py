@@ -237,7 +237,7 @@ def test_files(first, tmp_path):
     [
         ({"shares": (0.1, 1.0)}, "shares must be different numbers between 0 and 1"),
         ({"shares": ()}, "shares must be different"),
-        ({"shares": (0.01,)}, "must remove at least one of a layer group. Received: 0.01"),
+        ({"shares": (0.01,)}, "must remove at least one channel of a layer group. Received: 0.01"),
         ({"seeds": (1, 1)}, "seeds must be different"),
         ({"examples": 1000}, "data must have at least as many examples"),
         ({"validation_data": None}, "validation_data must be given"),
