@@ -105,7 +105,7 @@ def disagree(
         >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32"), np.arange(64) % 2
         >>> study = kt.studies.disagree(model, (x, y), validation_data=(x, y), run_dir=tempfile.mkdtemp(), examples=32,
-        ...                             seeds=(0, 1), verbose=0)
+        ...                             seeds=(0, 1), shares=(0.2,), verbose=0)
         >>> [row[0] for row in study.tables[0].rows]
         ['high a, high g', 'high a, low g', 'low a, high g', 'low a, low g']
 
