@@ -47,6 +47,15 @@ def write_atomically(path: str | Path, write: Callable[[str], object]) -> None:
         Path(part).unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, at once or not at all.
+
+    Raises:
+        BadInput: nothing can be written at `path`.
+    """
+    write_atomically(path, lambda part: Path(part).write_text(text, encoding="utf-8"))
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_taylor._data import batches
-from keras_taylor._files import check_writable, write_atomically
+from keras_taylor._files import check_writable, write_atomically, write_text
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._plan import (
     Constraints,
@@ -243,7 +243,7 @@ class Run:
             self.plan.save(self.folder / "plan.json")
             self.report.save(self.folder / "report.json")
             text = json.dumps({"epoch": self.history.epoch, **self.history.history}, indent=1)
-            write_atomically(self.folder / "history.json", lambda part: Path(part).write_text(text, encoding="utf-8"))
+            write_text(self.folder / "history.json", text)
 
     def remove(self, step: int, steps: int, removal: Removal, budgets: Mapping[str, float], rules: Constraints) -> None:
         """One removal, in terms of the original's channels. A latency has to be met in the last one only."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._files import check_writable, write_atomically
+from keras_taylor._files import check_writable, write_text
 from keras_taylor.errors import BadInput
 
 
@@ -61,8 +61,7 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a file, at once or not at all."""
-    text = json.dumps(value, indent=1)
-    write_atomically(path, lambda part: Path(part).write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(value, indent=1))
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

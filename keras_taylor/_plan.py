@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_taylor._cost import Cost
-from keras_taylor._files import write_atomically
+from keras_taylor._files import write_text
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._ranking import Ranking
 from keras_taylor._scores import Scores
@@ -207,7 +207,7 @@ class PruningPlan:
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path`, at once or not at all."""
-        write_atomically(path, lambda part: Path(part).write_text(self.to_json(), encoding="utf-8"))
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> PruningPlan:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from keras_taylor._files import write_atomically
+from keras_taylor._files import write_text
 from keras_taylor._table import render, table
 from keras_taylor.errors import unknown_name
 
@@ -59,7 +59,7 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path`, at once or not at all."""
-        write_atomically(path, lambda part: Path(part).write_text(self.to_json(), encoding="utf-8"))
+        write_text(path, self.to_json())
 
     def render(self) -> str:
         """The table as text."""

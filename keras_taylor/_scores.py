@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_taylor._files import write_atomically
+from keras_taylor._files import write_text
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._kernels import broken_weights
 from keras_taylor._table import render, table
@@ -62,7 +62,7 @@ class Scores:
         """Write JSON to `path`, at once or not at all."""
         fields = {"format": _FORMAT, "model": self.graph.name, "fingerprint": self.graph.fingerprint}
         fields |= {"criterion": self.criterion, "settings": dict(self.settings), "values": self.values.tolist()}
-        write_atomically(path, lambda part: Path(part).write_text(json.dumps(fields), encoding="utf-8"))
+        write_text(path, json.dumps(fields))
 
     @classmethod
     def load(cls, path: str | Path, model: Any) -> Scores:

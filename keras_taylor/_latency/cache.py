@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from keras_taylor._files import write_atomically
+from keras_taylor._files import write_text
 from keras_taylor._lite import device_name
 
 
@@ -43,7 +43,7 @@ class Cache:
         text = json.dumps({**self._facts, "seconds": {**self.load(), **seconds}}, indent=1)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, lambda part: Path(part).write_text(text, encoding="utf-8"))
+            write_text(self.path, text)
         except (OSError, ValueError):
             return
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from keras_taylor._files import write_atomically
+from keras_taylor._files import write_text
 from keras_taylor._sweep.answer import answer
 from keras_taylor._sweep.figure import draw
 from keras_taylor._sweep.rows import SweepGroup, SweepRow, front, grouped, mean_and_spread
@@ -96,7 +96,7 @@ class SweepTable:
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path`, at once or not at all."""
-        _write(path, self.to_json())
+        write_text(path, self.to_json())
 
     @classmethod
     def load(cls, path: str | Path) -> SweepTable:
@@ -111,7 +111,7 @@ class SweepTable:
         writer.writeheader()
         best = self.pareto()
         writer.writerows({"pareto": int(row in best), **asdict(row)} for row in self.rows)
-        _write(path, stream.getvalue())
+        write_text(path, stream.getvalue())
 
     def to_markdown(self) -> str:
         """The printed table as Markdown."""
@@ -155,7 +155,3 @@ _COLUMNS = ("", "target", "quantizer", "order", "accuracy>", "float>", "MACs>", 
 def _latency(group: SweepGroup) -> str:
     q1, median, q3 = (group.number(f"latency_{name}") for name in ("q1_ms", "ms", "q3_ms"))
     return f"{median:.3g} ({q1:.3g} to {q3:.3g})"
-
-
-def _write(path: str | Path, text: str) -> None:
-    write_atomically(path, lambda part: Path(part).write_text(text, encoding="utf-8"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_taylor._files import write_atomically
+from keras_taylor._files import write_atomically, write_text
 from keras_taylor._folder import as_json, write_json
 from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput
@@ -85,8 +85,7 @@ class Study:
         """Write `NAME.json`, `NAME.md` and `NAME.svg` into a folder."""
         folder = Path(folder)
         self.figure(folder / f"{self.name}.svg")
-        text = self.to_markdown()
-        write_atomically(folder / f"{self.name}.md", lambda part: Path(part).write_text(text, encoding="utf-8"))
+        write_text(folder / f"{self.name}.md", self.to_markdown())
         content = {"study": self.name, "settings": self.settings, "environment": environment(), "values": self.values}
         write_json(folder / f"{self.name}.json", as_json(content))
 
