@@ -19,7 +19,7 @@ _cost
 _graph
 _gate _sites
 _files _data _datasets _loss _lite _quiet
-_identity _folder
+_identity _folder _figure
 _inputs
 criteria
 _self_labels

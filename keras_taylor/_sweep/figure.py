@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from keras_taylor._files import write_atomically
+from keras_taylor._figure import write_figure
 from keras_taylor._sweep.answer import families_of
 from keras_taylor._sweep.rows import SweepGroup, front
-from keras_taylor.errors import BadInput
 
 _STYLES = {"prune only": ("tab:blue", "o"), "quantize only": ("tab:orange", "s"), "both": ("tab:green", "D")}
 
@@ -22,11 +22,10 @@ def draw(groups: Sequence[SweepGroup], path: str | Path) -> None:
     Raises:
         BadInput: a suffix other than .svg, .png and .pdf, or a path that cannot be written.
     """
-    from matplotlib.figure import Figure  # slow to import
+    write_figure(path, lambda figure: _fronts(figure, groups), (8, 5))
 
-    if Path(path).suffix not in (".svg", ".png", ".pdf"):
-        raise BadInput(f"path of a figure must end with .svg, .png or .pdf. Received: {str(path)!r}.")
-    figure = Figure(figsize=(8, 5), layout="constrained")
+
+def _fronts(figure: Any, groups: Sequence[SweepGroup]) -> None:
     axes = figure.subplots()
     for name, members in families_of(groups).items():
         if not members:
@@ -47,9 +46,6 @@ def draw(groups: Sequence[SweepGroup], path: str | Path) -> None:
     axes.set_ylabel("accuracy of the .tflite file")
     axes.grid(True, which="both", alpha=0.2)
     axes.legend()
-    # Without a date, the same table gives the same file.
-    metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
-    write_atomically(path, lambda part: figure.savefig(part, metadata=metadata))
 
 
 def _both(group: SweepGroup) -> str:

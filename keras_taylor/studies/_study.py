@@ -11,10 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_taylor._files import write_atomically, write_text
+from keras_taylor._files import write_text
 from keras_taylor._folder import as_json, write_json
 from keras_taylor._table import render, table
-from keras_taylor.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,7 @@ class Study:
         Raises:
             BadInput: a suffix other than .svg, .png and .pdf, or a path that cannot be written.
         """
-        from matplotlib.figure import Figure  # slow to import
-
-        if Path(path).suffix not in (".svg", ".png", ".pdf"):
-            raise BadInput(f"path of a figure must end with .svg, .png or .pdf. Received: {str(path)!r}.")
-        figure = Figure(figsize=(9, 6), layout="constrained")
-        self._draw(figure)
-        # Without a date, the same numbers give the same file.
-        metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
-        write_atomically(path, lambda part: figure.savefig(part, metadata=metadata))
+        write_figure(path, self._draw, (9, 6))
 
     def to_markdown(self) -> str:
         """Title, answer, tables, settings."""
