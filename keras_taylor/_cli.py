@@ -113,11 +113,8 @@ def study_correlation(
     batch_size: BatchSize = 64,
 ) -> None:
     """Rank every criterion by its correlation with the oracle: the paper's Table 1."""
-    with _studied(model, data, output, scaling) as (loaded, images):
-        study = studies.correlation(
-            loaded, images.train, run_dir=output, examples=examples, seeds=range(seeds), batch_size=batch_size
-        )
-        _finish(study, output)
+    with _studied(model, data, output, scaling, examples, seeds, batch_size) as (loaded, images, common):
+        _finish(studies.correlation(loaded, images.train, **common), output)
 
 
 @studies_app.command("disagree")
@@ -132,16 +129,13 @@ def study_disagree(
     batch_size: BatchSize = 64,
 ) -> None:
     """Study A1: which disagreements of Taylor with activation pruning matter?"""
-    with _studied(model, data, output, scaling) as (loaded, images):
+    with _studied(model, data, output, scaling, examples, seeds, batch_size) as (loaded, images, common):
         study = studies.disagree(
             loaded,
             images.train,
             validation_data=images.test,
-            run_dir=output,
             shares=_numbers(shares, "shares"),
-            examples=examples,
-            seeds=range(seeds),
-            batch_size=batch_size,
+            **common,
         )
         _finish(study, output)
 
@@ -160,18 +154,15 @@ def study_blend(
     batch_size: BatchSize = 64,
 ) -> None:
     """Study A2: does activation added to Taylor, with a cross-validated weight, prune better than Taylor?"""
-    with _studied(model, data, output, scaling) as (loaded, images):
+    with _studied(model, data, output, scaling, examples, seeds, batch_size) as (loaded, images, common):
         study = studies.blend(
             loaded,
             images.train,
             validation_data=images.test,
-            run_dir=output,
             weights=_numbers(weights, "weights"),
             shares=_numbers(shares, "shares"),
             folds=folds,
-            examples=examples,
-            seeds=range(seeds),
-            batch_size=batch_size,
+            **common,
         )
         _finish(study, output)
 
@@ -190,29 +181,29 @@ def study_obd(
     batch_size: BatchSize = 64,
 ) -> None:
     """Study B: Optimal Brain Damage against Taylor: correlation, accuracy, time and memory."""
-    with _studied(model, data, output, scaling) as (loaded, images):
+    with _studied(model, data, output, scaling, examples, seeds, batch_size) as (loaded, images, common):
         study = studies.obd(
             loaded,
             images.train,
             validation_data=images.test,
-            run_dir=output,
             shares=_numbers(shares, "shares"),
-            examples=examples,
-            seeds=range(seeds),
             timed=timed,
             memory=memory,
-            batch_size=batch_size,
+            **common,
         )
         _finish(study, output)
 
 
 @contextmanager
-def _studied(model: str, data: str, output: Path, scaling: str) -> Iterator[tuple[Any, _datasets.Images]]:
-    """The compiled model and its images, with clear errors."""
+def _studied(
+    model: str, data: str, output: Path, scaling: str, examples: int, seeds: int, batch_size: int
+) -> Iterator[tuple[Any, _datasets.Images, dict[str, Any]]]:
+    """The compiled model, its images, and the options that all studies have, with clear errors."""
     with _clear_errors(), _interruptible(output):
         loaded = _load(model)
         _compile(loaded, None)
-        yield loaded, _datasets.load(data, loaded, scaling=scaling)
+        common = {"run_dir": output, "examples": examples, "seeds": range(seeds), "batch_size": batch_size}
+        yield loaded, _datasets.load(data, loaded, scaling=scaling), common
 
 
 def _load(model: str) -> Any:

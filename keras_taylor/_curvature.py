@@ -29,16 +29,14 @@ class Curvature:
     Args:
         outputs: the natural outputs.
         sites: where channels are read.
-        channels: how many there are.
 
     References:
         Schraudolph 2002, "Fast Curvature Matrix-Vector Products for Second-Order Gradient Descent".
     """
 
-    def __init__(self, outputs: NaturalOutputs, sites: Sites, channels: int) -> None:
+    def __init__(self, outputs: NaturalOutputs, sites: Sites) -> None:
         self.outputs = outputs
         self.sites = sites
-        self.channels = channels
 
     def gauss_newton(
         self, tape: Any, natural: Any, probes: list[Any], objective: Callable[[list[Any]], Any], scale: Any
@@ -66,7 +64,7 @@ class Curvature:
             slope = self.sites.sums(tf.concat(found, 1)) / scale
             return number + 1, total + tf.gather(values, which, axis=1)[:, None] * slope**2
 
-        start = tf.zeros((tf.shape(natural)[0], self.channels))
+        start = tf.zeros((tf.shape(natural)[0], self.sites.channels))
         _, total = tf.while_loop(lambda number, _: number < count, add, (tf.constant(0), start), parallel_iterations=1)
         return tf.where(finite[:, 0], total, float("nan"))
 

@@ -123,6 +123,12 @@ def length(x: Any) -> int:
     return len(keras.tree.flatten(x)[0])
 
 
+def class_indices(y: Any) -> NDArray[Any]:
+    """The classes that one-hot labels name; other labels as they are."""
+    labels = np.asarray(y)
+    return labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
+
+
 def _weigh(y: Any, weight: Any, class_weight: Mapping[int, float] | None) -> Any:
     """Sample weights times the weights of the classes that integer or one-hot labels name."""
     if class_weight is None:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_taylor._data import class_indices
 from keras_taylor._flatten import Call, functional, infer
 from keras_taylor._graph import ChannelGraph, trace
 from keras_taylor._loss import loss_of_each
@@ -39,7 +40,7 @@ class Masked:
     def evaluate(self, x: Any, y: Any, keep: Any, batch_size: int = 128) -> tuple[float, float]:
         """Mean loss and accuracy of a classifier with one output; `y` are classes, or one-hot."""
         losses, right = [], []
-        classes = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else np.ravel(y)
+        classes = class_indices(y).ravel()
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
             found, outputs = self(x[rows], y[rows], keep)

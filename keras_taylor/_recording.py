@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from keras_taylor import _kernels
 from keras_taylor._curvature import Curvature, Gated
-from keras_taylor._data import Batch
+from keras_taylor._data import Batch, class_indices
 from keras_taylor._flatten import Call, functional, infer
 from keras_taylor._gate import by_example, probed
 from keras_taylor._graph import ChannelGraph
@@ -64,9 +64,7 @@ def record(recorder: Recorder, data: Iterable[Batch]) -> Iterator[Record]:
 def _classes(y: Any) -> NDArray[np.int64]:
     if y is None or keras.tree.is_nested(y):
         raise BadInput("data must have one class per example for this criterion. Received: no labels, or several.")
-    labels = np.asarray(y)
-    if labels.ndim > 1 and labels.shape[-1] > 1:
-        labels = labels.argmax(-1)
+    labels = class_indices(y)
     if labels.size != len(labels):
         raise BadInput(f"data must have one class per example for this criterion. Received: labels of shape {labels.shape}.")
     return labels.reshape(-1).astype(np.int64)
@@ -111,7 +109,7 @@ class Recorder:
         self.sites = Sites(graph)
         self.source = functional(model)
         self.outputs = NaturalOutputs(objectives.kinds)
-        self.curvature = Curvature(self.outputs, self.sites, graph.channels)
+        self.curvature = Curvature(self.outputs, self.sites)
         self.gated = Gated(self, draws, seed) if "hutchinson" in needs else None
         half = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
         self.scale = _HALF_SCALE if half else 1.0

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_taylor._data import class_indices
 from keras_taylor._plan import check_rank
 from keras_taylor.criteria import Activation, Criterion, Taylor, criterion_for
 from keras_taylor.criteria.blend import blended
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._lab import Lab, Mask, Rows, check_seeds, check_shares
+from keras_taylor.studies._lab import Lab, Mask, Rows, check_shares
 from keras_taylor.studies._statistics import Array, clear, mean_interval, shown
 from keras_taylor.studies._study import Study, StudyTable
 
@@ -89,13 +90,13 @@ def blend(
     References:
         Molchanov et al. 2017, Eq. 8 and section 2.2, which name both criteria; the blend is an open question.
     """
-    seeds, shares, weights = check_seeds(seeds), check_shares(shares), _check_weights(weights)
+    shares, weights = check_shares(shares), _check_weights(weights)
     check_rank(rank)
-    lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
-    lab.check_apart(seeds)
+    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    seeds = lab.seeds
     x, y = lab.validation(validation_data)
     judge = lab.judge(x, y, say=False)
-    parts = {seed: stratified(_classes(lab.y), lab.sample(seed), folds, seed) for seed in seeds}
+    parts = {seed: stratified(class_indices(lab.y).ravel(), lab.sample(seed), folds, seed) for seed in seeds}
     lab.check_reachable(shares)
     made: dict[str, Any] = {f"{share:g}": _held_out(lab, parts, weights, share, rank) for share in shares}
     for share in shares:
@@ -157,11 +158,6 @@ def _check_weights(weights: Sequence[float]) -> list[float]:
     if not found or len(set(_names(found))) < len(found) or not all(weight >= 0 for weight in found):
         raise BadInput(f"weights must be different numbers of at least 0, in six digits, and at least one. Received: {found}.")
     return sorted(found)
-
-
-def _classes(y: Any) -> NDArray[Any]:
-    found: NDArray[Any] = y.argmax(-1) if y.ndim > 1 and y.shape[-1] > 1 else np.ravel(y)
-    return found
 
 
 def _names(weights: Sequence[float]) -> list[str]:

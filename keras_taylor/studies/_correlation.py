@@ -16,7 +16,7 @@ from keras_taylor.criteria.second_order import Taylor2
 from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._lab import Lab, check_seeds
+from keras_taylor.studies._lab import Lab
 from keras_taylor.studies._statistics import bootstrap, clear, mean_interval, shown, spearman
 from keras_taylor.studies._study import Study, StudyTable
 
@@ -111,11 +111,10 @@ def correlation(
     if criteria is not None and not isinstance(criteria, Mapping):
         raise BadInput(f"criteria must be a dict of criteria by label. Received: {criteria!r}. Write {{'l1': 'l1'}}.")
     chosen = {label: criterion_for(one) for label, one in (CRITERIA if criteria is None else criteria).items()}
-    seeds = check_seeds(seeds)
     if not chosen:
         raise BadInput("criteria must name at least one criterion. Received: none.")
-    lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
-    lab.check_apart(seeds)
+    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    seeds = lab.seeds
     scores = {seed: lab.scores(chosen, seed) for seed in seeds}
     fed = {label: one for label, one in chosen.items() if one.needs & FROM_DATA}
     halves = {seed: [lab.scores(fed, seed, half) for half in (0, 1)] for seed in seeds}
@@ -241,7 +240,7 @@ def _tied(lab: Lab, scores: Any, truth: Any) -> dict[str, Any]:
             for label in (GATE, ABSOLUTE)
         }
         made[where]["difference"] = difference(np.arange(len(channels)))
-        made[where]["interval"] = bootstrap(difference, len(channels)) if len(channels) > 2 else None
+        made[where]["interval"] = bootstrap(difference, len(channels))
     return made
 
 
@@ -263,11 +262,11 @@ def _tied_table(tied: Mapping[str, Any], count: int) -> StudyTable:
 def _tied_answer(tied: Mapping[str, Any]) -> str:
     found = tied["tied channels"]
     low, high = found["interval"]
-    verdict = "ranks closer to the oracle" if low > 0 else "ranks worse" if high < 0 else "cannot be told apart"
+    verdict = "ranks closer to the oracle than" if low > 0 else "ranks worse than" if high < 0 else "cannot be told apart from"
     return (
-        f"Tied channels: the signed sum per example {verdict} than the sum of absolute values (difference "
+        f"Tied channels: the signed sum per example {verdict} the sum of absolute values (difference "
         f"{found['difference']:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})."
-    ).replace("cannot be told apart than", "cannot be told apart from")
+    )
 
 
 def _draw(figure: Any, values: Mapping[str, Any], title: str) -> None:

@@ -16,7 +16,7 @@ from keras_taylor._plan import totals
 from keras_taylor.criteria import Activation, Criterion, Record, Taylor
 from keras_taylor.criteria._base import Averaged
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._lab import Lab, Mask, check_seeds, check_shares
+from keras_taylor.studies._lab import Lab, Mask, check_shares
 from keras_taylor.studies._statistics import Array, clear, mean_interval, shown, spearman
 from keras_taylor.studies._study import Study, StudyTable
 
@@ -112,9 +112,9 @@ def disagree(
     References:
         Molchanov et al. 2017, section 2.2. Shapley 1953, "A value for n-person games".
     """
-    seeds, shares = check_seeds(seeds), check_shares(shares)
-    lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
-    lab.check_apart(seeds)
+    shares = check_shares(shares)
+    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    seeds = lab.seeds
     x, y = lab.validation(validation_data)
     judge = lab.judge(x, y, say=False)
     layers = _layers(lab)

@@ -43,10 +43,12 @@ class Lab:
         data: labelled training data as `fit` takes them: channels are scored, and silenced, on samples of these.
         run_dir: a folder for this model and these data.
         examples: size of a sample.
+        seeds: one sample each.
         batch_size: of scoring.
         verbose: 1 says what is measured, with progress bars.
 
     Attributes:
+        seeds: as a list.
         graph: of the model.
         ranks: correlations over its channels.
 
@@ -54,7 +56,18 @@ class Lab:
         BadInput: what cannot be studied, or a folder of another model or other data; before any work.
     """
 
-    def __init__(self, model: Any, data: Any, run_dir: str | Path, *, examples: int, batch_size: int, verbose: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        run_dir: str | Path,
+        *,
+        examples: int,
+        seeds: Sequence[int],
+        batch_size: int,
+        verbose: int,
+    ) -> None:
+        self.seeds = _checked_seeds(seeds)
         if not model.compiled:
             raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
         examples, batch_size = (check_count(*one) for one in (("examples", examples, 2), ("batch_size", batch_size, 1)))
@@ -64,6 +77,11 @@ class Lab:
         if len(self.x) < examples:
             raise BadInput(
                 f"data must have at least as many examples as a sample. Received: {len(self.x)}, {examples=}. Lower examples."
+            )
+        if len(self.seeds) > 1 and 2 * examples > len(self.x):  # more alike than different: intervals mean nothing
+            raise BadInput(
+                f"examples must be at most half of the data where several seeds are compared. Received: {examples} of "
+                f"{len(self.x)} with {len(self.seeds)} seeds. Lower examples, or pass one seed."
             )
         outputs = self.graph.program.outputs[0].shape[-1]
         if self.y.ndim == 1 and np.issubdtype(self.y.dtype, np.integer) and outputs and 1 < outputs <= self.y.max():
@@ -102,14 +120,6 @@ class Lab:
     def overlap(self) -> str:
         """How much of a sample is expected in another one, for captions."""
         return f"two samples share {100 * self.examples / len(self.x):.0f} % of their examples on average"
-
-    def check_apart(self, seeds: Sequence[int]) -> None:
-        """Raise `BadInput` if the samples of several seeds would be more alike than different: their intervals mean nothing."""
-        if len(seeds) > 1 and 2 * self.examples > len(self.x):
-            raise BadInput(
-                f"examples must be at most half of the data where several seeds are compared. Received: {self.examples} of "
-                f"{len(self.x)} with {len(seeds)} seeds. Lower examples, or pass one seed."
-            )
 
     def sample(self, seed: int, half: int | None = None) -> Rows:
         """Numbers of the examples of a sample; those at even or odd places for half 0 or 1."""
@@ -291,7 +301,7 @@ def check_shares(shares: Sequence[float]) -> list[float]:
     return found
 
 
-def check_seeds(seeds: Sequence[int]) -> list[int]:
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds, if there are any, and none twice."""
     if not isinstance(seeds, Iterable):
         raise BadInput(f"seeds must be a sequence, one for each sample. Received: {seeds!r}. Write range({seeds!r}).")

@@ -17,7 +17,7 @@ from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._cost import peaks_of, seconds
-from keras_taylor.studies._lab import Lab, check_seeds, check_shares
+from keras_taylor.studies._lab import Lab, check_shares
 from keras_taylor.studies._statistics import mean_interval, shown, spearman
 from keras_taylor.studies._study import Study, StudyTable, environment
 
@@ -99,13 +99,12 @@ def obd(
     References:
         LeCun et al. 1990, "Optimal Brain Damage"; Molchanov et al. 2017, sections 2.2 and 3.1.
     """
-    seeds = check_seeds(seeds)
     shares = check_shares(shares)
     check_rank(rank)
     if timed < 1 or repetitions < 1:
         raise BadInput(f"timed and repetitions must be at least 1. Received: {timed!r} and {repetitions!r}.")
-    lab = Lab(model, data, run_dir, examples=examples, batch_size=batch_size, verbose=verbose)
-    lab.check_apart(seeds)
+    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    seeds = lab.seeds
     x, y = lab.validation(validation_data)
     if timed > len(lab.x):
         raise BadInput(f"timed must be at most the number of examples, {len(lab.x)}. Received: {timed}.")

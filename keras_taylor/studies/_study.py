@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_taylor._figure import write_figure
 from keras_taylor._files import write_text
 from keras_taylor._folder import as_json, write_json
 from keras_taylor._table import render, table

@@ -40,7 +40,7 @@ def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("blend")
     model = net()
     study = studied(folder, model)
-    return folder, study, _lab.Lab(model, DATA, folder, examples=24, batch_size=64, verbose=0)
+    return folder, study, _lab.Lab(model, DATA, folder, examples=24, seeds=(0, 1), batch_size=64, verbose=0)
 
 
 def test_folds_are_stratified():

@@ -34,7 +34,7 @@ def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("disagree")
     model = net()
     study = studied(folder, model)
-    lab = _lab.Lab(model, DATA, folder, examples=24, batch_size=64, verbose=0)
+    lab = _lab.Lab(model, DATA, folder, examples=24, seeds=(0, 1), batch_size=64, verbose=0)
     layers = module._layers(lab)
     samples = [module._Sample(lab, layers, seed) for seed in SEEDS]
     return folder, study, lab, samples
