@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_taylor._flatten import Call, infer
+from keras_taylor._flatten import Call
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._natural import NATURAL, NaturalOutputs
 from keras_taylor._sites import Sites
@@ -121,7 +121,7 @@ class Gated:
             site = recorder.sites.by_call.get(id(call))
             if site is not None:
                 args = (_multiplied(args[0], site.axis, tf.gather(gates, site.channels, axis=1)), *args[1:])
-            return infer(call, args, kwargs)
+            return recorder.infer(call, args, kwargs)
 
         with tf.GradientTape() as outer:
             outer.watch(gates)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from keras_taylor import _kernels
 from keras_taylor._curvature import Curvature, Gated
 from keras_taylor._data import Batch, class_indices
-from keras_taylor._flatten import Call, functional, infer
+from keras_taylor._flatten import Call, functional
+from keras_taylor._folded import Folded
 from keras_taylor._gate import by_example, probed
 from keras_taylor._graph import ChannelGraph
 from keras_taylor._linear import linear_change
@@ -108,6 +109,7 @@ class Recorder:
         self.draws = draws
         self.sites = Sites(graph)
         self.source = functional(model)
+        self.infer = Folded(graph)
         self.outputs = NaturalOutputs(objectives.kinds)
         self.curvature = Curvature(self.outputs, self.sites)
         self.gated = Gated(self, draws, seed) if "hutchinson" in needs else None
@@ -192,7 +194,7 @@ class Recorder:
                 for name, value in self._look(args[0], site.axis, batch).items():
                     seen.setdefault(name, []).append(value)
                 args = (probed(args[0], site.axis, here), *args[1:])
-            return infer(call, args, kwargs)
+            return self.infer(call, args, kwargs)
 
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(probes)
@@ -202,20 +204,22 @@ class Recorder:
             sampled = [self._of_outputs(self.objectives.sampled, x, None, outputs, None) * scale for _ in range(draws)]
             natural = self.outputs.of(outputs) if self.needs & {"gauss_newton", "linear_change"} else None
 
-        def gradient(target: Any, sources: list[Any]) -> Any:
-            return tf.concat(tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO), 1) / scale
+        def gradients(target: Any, names: list[str]) -> Columns:
+            sources = {name: probes[name] for name in names}
+            slopes = tape.gradient(target, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return {name: tf.concat(parts, 1) / scale for name, parts in slopes.items()}
 
         if not self.sites:
             return {}
         found = {name: tf.concat(values, 1) for name, values in seen.items()}
-        if self.needs & {"contribution", "absolute_members"}:
-            found["contribution"] = gradient(loss, probes["contribution"])
-        found |= {name: gradient(loss, probes[name]) for name in recorded[1:]}
+        wanted = recorded if self.needs & {"contribution", "absolute_members"} else recorded[1:]
+        if wanted:
+            found |= gradients(loss, wanted)
         if "gradient_square" in found:
             found["gradient_square"] /= scale  # it holds the scale twice
         if sampled:
             root = tf.sqrt(_flat_weight(weight)) if weight is not None else 1.0
-            found["fisher"] = tf.concat([gradient(one, probes["contribution"]) * root for one in sampled], 0)
+            found["fisher"] = tf.concat([gradients(one, recorded[:1])["contribution"] * root for one in sampled], 0)
         if "linear_change" in self.needs:
 
             def losses(x: Any, y: Any, given: list[Any], weight: Any) -> Any:

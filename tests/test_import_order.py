@@ -17,7 +17,7 @@ rules
 _table
 _cost
 _graph
-_gate _sites
+_gate _sites _folded
 _files _data _datasets _loss _lite _quiet
 _identity _folder _figure
 _inputs
