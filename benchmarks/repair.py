@@ -92,6 +92,7 @@ def main(
     data: Annotated[Path, typer.Option(help="An .npz file with x_train, y_train, x_test, y_test.")],
     name: Annotated[str, typer.Option(help="What the results call the network and the images.")] = "",
     count: Annotated[int, typer.Option(help="Unlabelled training images.")] = 2048,
+    criterion: Annotated[str, typer.Option(help="That channels are ranked by.")] = "taylor_gate",
     scaling: Annotated[str, typer.Option(help="torch: ImageNet's mean and deviation; tf: -1 to 1.")] = "torch",
     agreement: Annotated[
         bool, typer.Option(help="Judge by agreement with the unpruned network's top-1, not by labels.")
@@ -123,7 +124,7 @@ def main(
             continue
         chosen = np.random.default_rng(seed).permutation(len(arrays["x_train"]))[:count]
         x = scale(arrays["x_train"][chosen], scaling)
-        scores = kt.score(model, x, labels="sampled", batch_size=64, seed=seed)
+        scores = kt.score(model, x, criterion, labels="sampled", batch_size=64, seed=seed)
         for share, missing in sorted(todo.items(), reverse=True):
             if missing:
                 row = measure(model, scores, share, seed, x, judge, missing)
@@ -138,8 +139,8 @@ def main(
         results.with_suffix(".md"),
         "# Repair without training and without labels",
         f"{name or f'{weights.stem}, {data.stem}'}: {what} on {len(x_test):,} images that are not used otherwise; {count:,} "
-        f'unlabelled training images to score on (`labels="sampled"`) and to repair with, mean and standard deviation over '
-        f"{seeds} calibration seeds. Ranked per MAC saved. 1 MAC = 1.",
+        f'unlabelled training images to score on (`{criterion}`, `labels="sampled"`) and to repair with, mean and standard '
+        f"deviation over {seeds} calibration seeds. Ranked per MAC saved. 1 MAC = 1.",
         summary(record["rows"], published),
         f"Figures without a deviation were measured with one seed. "
         f"`auto` takes what agrees best with the unpruned net on the fifth of the images that is held back; here: "

@@ -9,9 +9,11 @@ import pytest
 import keras_taylor as kt
 from keras_taylor._masked import Masked
 from keras_taylor._plan import totals
+from keras_taylor.criteria._base import Averaged
 from keras_taylor.errors import BadInput
-from keras_taylor.studies import _disagree as module
-from keras_taylor.studies import _lab
+from keras_taylor.studies import _lab, _quadrants, _shapley
+from keras_taylor.studies._disagree_shown import answer, shapley_table
+from keras_taylor.studies._statistics import shown
 from tests import nets
 
 X, Y = nets.images(72, classes=3)
@@ -35,22 +37,22 @@ def first(tmp_path_factory):
     model = net()
     study = studied(folder, model)
     lab = _lab.Lab(model, DATA, folder, examples=24, seeds=(0, 1), batch_size=64, verbose=0)
-    layers = module._layers(lab)
-    samples = [module._Sample(lab, layers, seed) for seed in SEEDS]
+    layers = _quadrants.layers_of(lab)
+    samples = [_quadrants.Sample(lab, layers, seed) for seed in SEEDS]
     return folder, study, lab, samples
 
 
 def test_shapley_values_by_hand():
     # Two players who are worth 1 and 2 alone and 5 together share the surplus of 2.
     worth = {frozenset(): 0.0, frozenset("a"): 1.0, frozenset("b"): 2.0, frozenset("ab"): 5.0}
-    assert module.shapley(worth, "ab") == {"a": 2.0, "b": 3.0}
+    assert _shapley.shapley(worth, "ab") == {"a": 2.0, "b": 3.0}
     # Three: "c" adds nothing to any coalition, "a" only with "b".
     worth = {frozenset(one): float({"a", "b"} <= set(one)) for one in ("", "a", "b", "c", "ab", "ac", "bc", "abc")}
-    assert module.shapley(worth, "abc") == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
+    assert _shapley.shapley(worth, "abc") == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
 
 
 def test_percentiles_by_hand():
-    found = module.percentiles(np.array([5.0, 1.0, 3.0, 3.0, 9.0]), [np.array([0, 1, 2, 3])])
+    found = _quadrants.percentiles(np.array([5.0, 1.0, 3.0, 3.0, 9.0]), [np.array([0, 1, 2, 3])])
     np.testing.assert_allclose(found[:4], [7 / 8, 1 / 8, 4 / 8, 4 / 8])
     assert np.isnan(found[4])
 
@@ -68,7 +70,7 @@ def test_alignment_and_gradient_by_hand():
     model.get_layer("out").set_weights([np.array([[3.0], [5.0], [-7.0]])])
     model.compile("sgd", "mse")
     x, y = np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([[-10.0], [-20.0]])  # outputs -11 and -22: errors -1 and -2
-    gradient, alignment = kt.score_all(model, (x, y), [module.GradientSize(), module.Alignment()])
+    gradient, alignment = kt.score_all(model, (x, y), [_quadrants.GradientSize(), _quadrants.Alignment()])
     hidden = nets.producer_channels(gradient.graph, "hidden")
     np.testing.assert_allclose(gradient.values[hidden], 3.0 * np.array([3.0, 5.0, 7.0]))  # mean of |2 * error * weight|
     np.testing.assert_allclose(alignment.values[hidden], [1.0, 0.0, 1.0], atol=1e-6)
@@ -79,14 +81,14 @@ def test_alignment_is_what_taylor_is_without_both_sizes(first):
     rows = lab.sample(0)
     x, y = lab.x[rows[:1]], lab.y[rows[:1]]  # of one example, so that no mean stands between
 
-    class Sizes(module.Averaged):
+    class Sizes(Averaged):
         needs = frozenset({"activation_square", "gradient_square"})
 
         def each(self, record):
             return np.sqrt(record.activation_square * record.gradient_square) / record.positions
 
     taylor, alignment, sizes = kt.score_all(
-        lab.model, (x, y), [kt.criteria.Taylor(normalize=None), module.Alignment(), Sizes()]
+        lab.model, (x, y), [kt.criteria.Taylor(normalize=None), _quadrants.Alignment(), Sizes()]
     )
     np.testing.assert_allclose(taylor.values, alignment.values * sizes.values, rtol=1e-4, atol=1e-9)
     assert 0 < alignment.values.max() <= 1
@@ -94,7 +96,7 @@ def test_alignment_is_what_taylor_is_without_both_sizes(first):
 
 def test_quadrants_halve_every_layer_group(first):
     _, study, lab, samples = first
-    scores = lab.scores(module.CRITERIA, 0)
+    scores = lab.scores(_quadrants.CRITERIA, 0)
     for layer in samples[0].layers:
         names = samples[0].quadrant[layer]
         high = np.char.startswith(names, "high a")
@@ -102,7 +104,7 @@ def test_quadrants_halve_every_layer_group(first):
         assert scores["activation"][layer[high]].min() > scores["activation"][layer[~high]].max()
         assert np.char.endswith(names, "high g").sum() == len(layer) // 2
     for number in range(len(SEEDS)):
-        counts = [study.values["quadrants"][name]["channels"][number] for name in module.QUADRANTS]
+        counts = [study.values["quadrants"][name]["channels"][number] for name in _quadrants.QUADRANTS]
         assert sum(counts) == len(lab.ranks.free)
 
 
@@ -110,10 +112,10 @@ def test_quadrants_halve_every_layer_group(first):
 def test_all_coalitions_remove_as_many_channels_of_each_layer(first, share):
     _, _, lab, samples = first
     for sample in samples:
-        masks = [sample.mask(share, one) for one in module.COALITIONS]
+        masks = [sample.mask(share, one) for one in _shapley.COALITIONS]
         assert len(masks) == 8
         for layer in sample.layers:
-            assert {int((~mask[layer]).sum()) for mask in masks} == {module._count(layer, share)}
+            assert {int((~mask[layer]).sum()) for mask in masks} == {_quadrants.count_of(layer, share)}
         assert len({totals(lab.graph, mask)["macs"] for mask in masks}) == 1
         free = np.isin(np.arange(lab.graph.channels), lab.ranks.free)
         assert all(mask[~free].all() for mask in masks)
@@ -123,10 +125,10 @@ def test_all_coalitions_remove_as_many_channels_of_each_layer(first, share):
 def test_nobody_is_activation_and_all_are_taylor(first, share):
     _, _, lab, samples = first
     for seed, sample in zip(SEEDS, samples, strict=True):
-        scores = lab.scores(module.CRITERIA, seed)
-        for coalition, name in ((frozenset(), "activation"), (frozenset(module.PLAYERS), "Taylor")):
+        scores = lab.scores(_quadrants.CRITERIA, seed)
+        for coalition, name in ((frozenset(), "activation"), (frozenset(_quadrants.PLAYERS), "Taylor")):
             gone = np.flatnonzero(~sample.mask(share, coalition))
-            lowest = [layer[np.argsort(scores[name][layer])][: module._count(layer, share)] for layer in sample.layers]
+            lowest = [layer[np.argsort(scores[name][layer])][: _quadrants.count_of(layer, share)] for layer in sample.layers]
             assert sorted(gone) == sorted(np.concatenate(lowest))
 
 
@@ -142,7 +144,7 @@ def test_disagreements_are_what_only_one_removes(first):
     _, study, _, samples = first
     for share in SHARES:
         for number, sample in enumerate(samples):
-            a, t = (~sample.mask(share, one) for one in (frozenset(), frozenset(module.PLAYERS)))
+            a, t = (~sample.mask(share, one) for one in (frozenset(), frozenset(_quadrants.PLAYERS)))
             alone, other = sample.disagreements(share)
             np.testing.assert_array_equal(alone | other, a != t)
             assert not (alone & t).any() and not (other & a).any() and alone.sum() == other.sum()
@@ -158,20 +160,20 @@ def test_shapley_values_add_up_to_the_gap(first):
         found = study.values["shares"][f"{share:g}"]
         for number, sample in enumerate(samples):
             (loss, accuracy), (loss_a, accuracy_a) = (
-                lab.masked.evaluate(x, y, sample.mask(share, one)) for one in (frozenset(module.PLAYERS), frozenset())
+                lab.masked.evaluate(x, y, sample.mask(share, one)) for one in (frozenset(_quadrants.PLAYERS), frozenset())
             )
             for measure, gap in (("accuracy", accuracy - accuracy_a), ("loss saved", loss_a - loss)):
-                parts = [found["Shapley values"][player][measure][number] for player in module.PLAYERS]
+                parts = [found["Shapley values"][player][measure][number] for player in _quadrants.PLAYERS]
                 assert sum(parts) == pytest.approx(gap, abs=1e-9)
                 assert found["gap"][measure][number] == pytest.approx(gap, abs=1e-9)
     assert any(abs(gap) > 1e-6 for one in study.values["shares"].values() for gap in one["gap"]["loss saved"])
 
 
 def fabricated(accuracy, loss, **players):
-    values = {player: {"accuracy": [0.0, 0.0, 0.0], "loss saved": [0.0, 0.0, 0.0]} for player in module.PLAYERS}
+    values = {player: {"accuracy": [0.0, 0.0, 0.0], "loss saved": [0.0, 0.0, 0.0]} for player in _quadrants.PLAYERS}
     values |= {player.replace("_", " "): {"accuracy": one, "loss saved": one} for player, one in players.items()}
     pooled = {"gap": {"accuracy": accuracy, "loss saved": loss}, "Shapley values": values}
-    return " ".join(module._answer({"0.1": pooled}, pooled))
+    return " ".join(answer({"0.1": pooled}, pooled))
 
 
 def test_the_answer_follows_the_numbers():
@@ -195,9 +197,9 @@ def test_the_answer_follows_the_numbers():
 
 def test_parts_of_a_gap_are_shown_only_where_it_excludes_zero():
     def row(gap):
-        values = {player: {"accuracy": gap, "loss saved": gap} for player in module.PLAYERS}
+        values = {player: {"accuracy": gap, "loss saved": gap} for player in _quadrants.PLAYERS}
         gaps = {"0.1": {"gap": {"accuracy": gap, "loss saved": gap}, "Shapley values": values}}
-        return module._shapley_table(gaps).rows[0]
+        return shapley_table(gaps).rows[0]
 
     assert row([0.05, 0.051, 0.052])[2] == "100 %" and row([0.05, -0.06, 0.01])[2] == ""
 
@@ -226,7 +228,7 @@ def test_files(first, tmp_path):
     full = study.values["unpruned"]
     assert f"{100 * full['accuracy']:.1f} % accuracy and a loss of {full['loss']:.3f}" in text
     gap = study.values["shares"]["0.5"]["gap"]["accuracy"]
-    assert module.shown([100 * one for one in gap], 1) in text and "50 %: low a, high g" in text
+    assert shown([100 * one for one in gap], 1) in text and "50 %: low a, high g" in text
     assert all(line in text for line in study.answer) and "nan" not in text and "-0.00 " not in text
     assert (tmp_path / "disagree.svg").read_text().count("<svg") == 1
     assert "Disagreements of Taylor" in str(study)
