@@ -29,10 +29,12 @@ METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
     "batchnorm": ("batchnorm", {}, "none"),
     "bias": ("bias", {}, "none"),
     "lstsq": ("lstsq", {}, "none"),
+    "lstsq, rows=120": ("lstsq", {"rows": 120}, "none"),
     "lstsq + batchnorm": ("batchnorm", {}, "lstsq"),
     "lstsq, residual=False": ("lstsq", {"residual": False}, "none"),
     "lstsq, activation=False": ("lstsq", {"activation": False}, "none"),
 }
+PARTS = ("lstsq, residual=False", "lstsq, activation=False")
 # Measured before with other code on the same weights and images; Torch-Pruning with BatchNorm recalibrated on 2,048 images.
 PUBLISHED: dict[str, tuple[float, ...]] = {
     "prototype: least squares on 768 images": (0.915, 0.912, 0.911, 0.892, 0.858, 0.789, 0.725),
@@ -99,7 +101,9 @@ def main(
     ] = False,
     published: Annotated[bool, typer.Option(help="Show the published rows of ResNet-20.")] = False,
     shares: Annotated[str, typer.Option(help="Shares of the MACs.")] = ",".join(map(str, SHARES)),
-    methods: Annotated[str, typer.Option(help="Methods that are measured where they are missing.")] = ",".join(METHODS),
+    methods: Annotated[
+        list[str], typer.Option("--method", help="A method that is measured where it is missing; may be repeated.")
+    ] = list(METHODS),  # noqa: B006
     parts: Annotated[bool, typer.Option(help="Leave out parts of lstsq, too, with the first seed.")] = False,
     seeds: int = 3,
     results: Annotated[Path, typer.Option(help="JSON file; a .md file is written beside it.")] = RESULTS / "repair.json",
@@ -118,7 +122,7 @@ def main(
     record = stored(results)
     rows = {(row["share"], row["seed"]): row for row in record["rows"]}
     for seed in range(seeds):
-        wanted = [name for name in methods.split(",") if "=" not in name or (parts and seed == 0)]
+        wanted = [name for name in methods if name not in PARTS or (parts and seed == 0)]
         todo = {share: [n for n in wanted if n not in rows.get((share, seed), {})] for share in map(float, shares.split(","))}
         if not any(todo.values()):
             continue

@@ -109,7 +109,8 @@ def repair(
             softmax or the compiled loss tells that outputs are classes, or else in mean square.
         examples: at most this many examples are used; a fifth of them is held back.
         ridge: pull of `"lstsq"` towards the old kernel, relative to the variance of each of a layer's inputs.
-        rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position.
+        rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position. More take
+            longer and fit a little better: 120 brought a ResNet-20 .002 on average, and .004 at half its MACs.
         residual: fit towards the original's sum, not its branch, where a layer's outputs go into a residual sum.
         activation: fit towards what passes the ReLU that reads a layer: where the original is below zero, anything below
             zero will do.
