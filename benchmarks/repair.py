@@ -137,7 +137,8 @@ def main(
                 record["rows"] = list(rows.values())
                 store(results, record)
     picked = sorted({row["chosen"] for row in record["rows"] if "chosen" in row})
-    slowest = max(row.get("lstsq seconds", 0) for row in record["rows"])
+    options = f"--count {count} --scaling {scaling} --criterion {criterion}{' --agreement' * agreement}"
+    usual = np.median([row["lstsq seconds"] for row in record["rows"] if "lstsq seconds" in row] or [0.0])
     what = "agreement with the unpruned network's top-1" if agreement else f"accuracy (unpruned {judge(model):.4f})"
     write(
         results.with_suffix(".md"),
@@ -148,9 +149,10 @@ def main(
         summary(record["rows"], published),
         f"Figures without a deviation were measured with one seed. "
         f"`auto` takes what agrees best with the unpruned net on the fifth of the images that is held back; here: "
-        f"{', '.join(picked)}. The slowest least-squares repair took {slowest:.0f} s, copying and judging included.",
+        f"{', '.join(picked)}. A least-squares repair took {usual:.0f} s (median, copying and judging included; other programs "
+        "may have run).",
         *(["Published rows: measured with other code on the same weights and test images."] if published else []),
-        f"Made by `python benchmarks/repair.py --weights {weights.name} --data {data.name}`. {environment}.",
+        f"Made by `python benchmarks/repair.py --weights {weights.name} --data {data.name} {options}`. {environment}.",
     )
     print(summary(record["rows"], published))
 
