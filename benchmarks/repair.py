@@ -72,11 +72,12 @@ def measure(
 def summary(rows: list[dict[str, Any]], published: bool) -> str:
     """Mean accuracy over the seeds, and its spread."""
     lines = []
+    shares = [share for share in SHARES if any(row["share"] == share for row in rows)]
     for name in ["none", *METHODS, "auto"]:
         if not any(name in row for row in rows):
             continue
         cells = []
-        for share in SHARES:
+        for share in shares:
             found = np.array([row[name] for row in rows if row["share"] == share and name in row])
             if not len(found):
                 cells.append("")
@@ -85,8 +86,9 @@ def summary(rows: list[dict[str, Any]], published: bool) -> str:
             cells.append(f"{found.mean():.3f}{spread}")
         lines.append([f"`{name}`", *cells])
     for name, accuracies in PUBLISHED.items() if published else ():
-        lines.append([name, *(f"{a:.3f}" for a in accuracies), *[""] * (len(SHARES) - len(accuracies))])
-    return table(["method", *(f"{100 * share:.0f} %" for share in SHARES)], lines)
+        known = dict(zip(SHARES, accuracies, strict=False))
+        lines.append([name, *(f"{known[share]:.3f}" if share in known else "" for share in shares)])
+    return table(["method", *(f"{100 * share:.0f} %" for share in shares)], lines)
 
 
 def main(
