@@ -26,10 +26,9 @@ class Folded:
     """
 
     def __init__(self, graph: ChannelGraph) -> None:
-        self.pairs: dict[int, int] = {}
-        """Ids of the calls of BatchNormalization that are folded, and of the calls that they are folded into."""
+        self.shifts: dict[int, Any] = {}
+        """What each BatchNormalization that is folded still adds, by id of its call; None where a bias adds it."""
         self._weights: dict[int, list[tuple[Any, Any]]] = {}
-        self._shifts: dict[int, Any] = {}
         calls = graph.program.calls
         readers = Counter(t.index for t in (*(t for call in calls for t in call.inputs), *graph.program.outputs))
         uses = Counter(id(call.operation) for call in calls)
@@ -48,8 +47,8 @@ class Folded:
 
     def __call__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outputs of one call."""
-        if id(call) in self.pairs:
-            shift = self._shifts.get(id(call))
+        if id(call) in self.shifts:
+            shift = self.shifts[id(call)]
             return args[0] if shift is None else keras.ops.add(args[0], shift)
         if id(call) not in self._weights:
             return infer(call, args, kwargs)
@@ -58,21 +57,22 @@ class Folded:
 
     def _fold(self, before: Call, linear: Linear, call: Call) -> None:
         norm, operation = call.operation, before.operation
-        scale = 1 / np.sqrt(norm.moving_variance.numpy().astype(float) + norm.epsilon)
+        with np.errstate(all="ignore"):  # of broken statistics: what reads the outputs finds NaN and names the layer
+            scale = 1 / np.sqrt(norm.moving_variance.numpy().astype(float) + norm.epsilon)
         scale *= norm.gamma.numpy() if norm.scale else 1.0
         shift = (norm.beta.numpy() if norm.center else 0.0) - norm.moving_mean.numpy() * scale
         variable = getattr(operation, linear.kernel)
         matrix = linear.to_matrix(variable.numpy())
         kernel = linear.from_matrix(variable.numpy(), matrix * scale.reshape(len(matrix), 1, -1))
         self._weights[id(before)] = [(variable, tf.constant(kernel, tf.float32))]
-        self.pairs[id(call)] = id(before)
         if operation.bias is not None:
             bias = operation.bias.numpy() * scale + shift
             self._weights[id(before)].append((operation.bias, tf.constant(bias, tf.float32)))
+            self.shifts[id(call)] = None
         else:
             shape = [1] * len(call.inputs[0].shape)
             shape[norm.axis] = -1
-            self._shifts[id(call)] = tf.reshape(tf.constant(shift, tf.float32), shape)
+            self.shifts[id(call)] = tf.reshape(tf.constant(shift, tf.float32), shape)
 
 
 def _linear(step: Step) -> Linear | None:

@@ -24,7 +24,7 @@ def both(model, x):
     """Outputs with folding and without, and how many calls were folded."""
     graph = kt.trace(model)
     folded = Folded(graph)
-    return *(np.asarray(graph.program.run([x], run)[0]) for run in (folded, infer)), len(folded.pairs)
+    return *(np.asarray(graph.program.run([x], run)[0]) for run in (folded, infer)), len(folded.shifts)
 
 
 def images(*shape):
@@ -51,7 +51,7 @@ def test_folds(before, options):
     np.testing.assert_allclose(mine, plain, atol=1e-5 * np.abs(plain).max())
 
 
-def test_folds_channels_that_come_first():
+def test_leaves_alone_what_a_permute_parts():
     given = keras.Input((8, 4))
     x = layers.Permute((2, 1))(layers.BatchNormalization(axis=1)(layers.Permute((2, 1))(layers.Conv1D(6, 3)(given))))
     model = keras.Model(given, layers.Conv1D(2, 1)(x))
@@ -101,6 +101,13 @@ def test_leaves_outputs_alone():
     mine, plain, count = both(model, images())
     assert count == 0
     np.testing.assert_array_equal(mine, plain)
+
+
+def test_broken_statistics_are_found_in_the_scores():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(6), layers.BatchNormalization(), layers.ReLU(), layers.Dense(1)])
+    model.layers[1].moving_variance.assign([-1.0] * 6)
+    with pytest.raises(kt.errors.NonFiniteScores):
+        kt.score(model, (images(4), np.ones((3, 1), "float32")), loss="mse")
 
 
 def test_scores_are_those_of_the_weights_as_they_are():
