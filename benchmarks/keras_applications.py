@@ -26,8 +26,8 @@ import typer
 from _common import DOCS, setup, table, write
 
 import keras_taylor as kt
-from keras_taylor._plan import to_mask
-from keras_taylor._verify import example_inputs, relative_error, run, silenced
+from keras_taylor._plan.pruning_plan import to_mask
+from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
 
 BUILDERS: dict[str, Callable[..., Any]] = dict(inspect.getmembers(keras.applications, inspect.isfunction))
 TOLERANCE = 1e-4

@@ -19,8 +19,8 @@ import typer
 from _common import RESULTS, setup, store, stored, table, write
 
 import keras_taylor as kt
-from keras_taylor._latency.segments import Segment, cut
-from keras_taylor._latency.table import look_up
+from keras_taylor._measure.latency_table import look_up
+from keras_taylor._measure.segments import Segment, cut
 
 AIMS = {"float32": 1.8, "int8_ptq": 1.5}
 SIDES = ("dense", "pruned")

@@ -20,7 +20,7 @@ from _common import RESULTS, images, interleaved, loss_for, normalise, setup, st
 from vgg import vgg
 
 import keras_taylor as kt
-from keras_taylor._masked import Masked
+from keras_taylor.studies._masked import Masked
 
 WANTED = 5.0
 

@@ -17,7 +17,7 @@ import typer
 from _common import RESULTS, setup, write
 
 import keras_taylor as kt
-from keras_taylor import _datasets
+from keras_taylor._cli import datasets
 
 
 def main(
@@ -47,7 +47,7 @@ def main(
     model = keras.models.load_model(weights, compile=False)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not probabilities)
     model.compile(keras.optimizers.SGD(rate, momentum=0.9, nesterov=True), loss, metrics=["accuracy"])
-    images = _datasets.load(data, model, scaling=scaling, batch_size=batch_size)
+    images = datasets.load(data, model, scaling=scaling, batch_size=batch_size)
     qat = kt.Int8QAT(epochs=qat_epochs, learning_rate=qat_rate, batch_size=batch_size)
     table = kt.sweep(
         model,

@@ -25,8 +25,8 @@ import typer
 from _common import RESULTS, forget_peak, interleaved, setup, status, table, write
 
 import keras_taylor as kt
-from keras_taylor._recording import Recorder
-from keras_taylor._self_labels import objectives
+from keras_taylor._keras.losses import objectives
+from keras_taylor._record.recorder import Recorder
 
 MODELS = ("ResNet50", "MobileNetV2")
 ALLOWED = 0.60

@@ -9,11 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_taylor._graph import trace
-from keras_taylor._plan import PruningPlan, Target, from_mask, plan, to_mask
-from keras_taylor._rebuild import rebuild
-from keras_taylor._scores import Scores
-from keras_taylor._verify import example_inputs, relative_error, run, silenced
+from keras_taylor._keras.model import layers_of
+from keras_taylor._plan.plan import plan
+from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
+from keras_taylor._plan.target import Target
+from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
+from keras_taylor._score.scores import Scores
+from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion, Filters, Record, criterion_for
 from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
 from keras_taylor.errors import BadInput, InfeasibleTarget
@@ -81,7 +84,7 @@ def randomize(model: Any, seed: int = 0) -> None:
         else:
             value = rng.uniform(0.05, 0.3, shape) * rng.choice([-1.0, 1.0], shape)
         weight.assign(value.astype(weight.dtype))
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()
 

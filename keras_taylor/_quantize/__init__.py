@@ -1,1 +1,1 @@
-"""Precision: what the numbers of an exported model are stored and computed in."""
+"""Quantize and export: all that knows TFLite, LiteRT, TFMOT and tf_keras."""

@@ -12,9 +12,10 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from keras_taylor._flatten import Call, Program, functional, infer
-from keras_taylor._quantize.config import Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
-from keras_taylor._quiet import quiet
+from keras_taylor._keras.model import pack_inputs
+from keras_taylor._keras.program import Call, Program, functional, infer
+from keras_taylor._quantize.process import quiet
+from keras_taylor._quantize.quantizers import Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
 from keras_taylor.errors import ConversionError
 
 Examples = Callable[[], Iterator[dict[str, Any]]]
@@ -36,7 +37,7 @@ def serving(model: Any) -> Any:
 
     @tf.function(input_signature=specs(model), autograph=False)
     def serve(*inputs: Any) -> Any:
-        fed = keras.tree.pack_sequence_as(source._inputs_struct, list(inputs))
+        fed = pack_inputs(source, inputs)
         return tuple(keras.tree.flatten(model(fed, training=False)))
 
     return serve.get_concrete_function()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from keras_taylor._flatten import Call, Tensor
-from keras_taylor._graph import ChannelGraph
+from keras_taylor._keras.program import Call, Tensor
+from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import UnsupportedModel
 from keras_taylor.rules import Legacy
 

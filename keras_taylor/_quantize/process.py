@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,3 +27,17 @@ def unchanged() -> Iterator[None]:
         if module is not None:
             tf.keras = module
         keras.config.set_dtype_policy(policy)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what the converter writes to the standard error stream; it writes around `sys.stderr`."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

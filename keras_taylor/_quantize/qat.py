@@ -10,16 +10,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_taylor._data import batches, count_batches
-from keras_taylor._flatten import functional
-from keras_taylor._graph import trace
-from keras_taylor._inputs import read_inputs, warn_of_range
-from keras_taylor._loss import Objective
-from keras_taylor._plan import PruningPlan
-from keras_taylor._quantize.config import Int8QAT
-from keras_taylor._quantize.legacy import Bridge, libraries
-from keras_taylor._rebuild import rebuild
-from keras_taylor._verify import example_inputs, relative_error, run
+from keras_taylor._keras.batches import batches, count_batches
+from keras_taylor._keras.inputs import read_inputs
+from keras_taylor._keras.losses import Objective
+from keras_taylor._keras.model import feed, pack_outputs
+from keras_taylor._keras.program import functional
+from keras_taylor._plan.pruning_plan import PruningPlan
+from keras_taylor._quantize.quantizers import Int8QAT
+from keras_taylor._quantize.tf_keras_bridge import Bridge, libraries
+from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._rebuild.verify import example_inputs, relative_error, run
+from keras_taylor._trace.graph import trace
+from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, ExportMismatch
 
 _CALIBRATION = 256
@@ -96,7 +98,7 @@ def _fit(bridge: Bridge, source: Any, quantizer: Int8QAT, objective: Objective) 
     def step(flat: list[Any], x: Any, y: Any, weight: Any) -> Any:
         with tf.GradientTape() as tape:
             outputs = bridge.model(flat, training=True)
-            predicted = keras.tree.pack_sequence_as(source._outputs_struct, tf.nest.flatten(outputs))
+            predicted = pack_outputs(source, tf.nest.flatten(outputs))
             loss = objective(x, y, predicted, weight) / tf.cast(tf.shape(flat[0])[0], tf.float32)
         gradients = tape.gradient(loss, bridge.trainable)
         optimizer.apply_gradients((g, v) for g, v in zip(gradients, bridge.trainable, strict=True) if g is not None)
@@ -109,7 +111,7 @@ def _fit(bridge: Bridge, source: Any, quantizer: Int8QAT, objective: Objective) 
         bar = keras.utils.Progbar(total, verbose=1 if quantizer.verbose == "auto" else quantizer.verbose)
         done = 0
         for x, y, weight in _epoch(quantizer, epoch):
-            loss = float(step(source._standardize_inputs(x), x, y, weight))
+            loss = float(step(feed(source, x), x, y, weight))
             done += 1
             if not np.isfinite(loss):
                 raise BadInput(

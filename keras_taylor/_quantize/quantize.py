@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._flatten import Program, flatten
-from keras_taylor._inputs import read_inputs, warn_of_range
-from keras_taylor._lite import LiteModel
-from keras_taylor._loss import summed_loss
+from keras_taylor._keras.inputs import read_inputs
+from keras_taylor._keras.losses import summed_loss
+from keras_taylor._keras.model import layers_of
+from keras_taylor._keras.program import Program, flatten
 from keras_taylor._quantize import qat
-from keras_taylor._quantize.config import Float16, Float32, Int8PTQ, Int8QAT, Quantizer, quantizer_for
-from keras_taylor._quantize.contents import float_operations
 from keras_taylor._quantize.convert import argument, convert, serving, specs
+from keras_taylor._quantize.float_operations import float_operations
 from keras_taylor._quantize.process import unchanged
-from keras_taylor._verify import example_inputs, relative_error, run
+from keras_taylor._quantize.quantizers import Float16, Float32, Int8PTQ, Int8QAT, Quantizer, quantizer_for
+from keras_taylor._quantize.tflite import LiteModel
+from keras_taylor._rebuild.verify import example_inputs, relative_error, run
+from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, ConversionError, ExportMismatch
 
 _TOLERANCE: dict[type[Quantizer], float] = {Float32: 1e-3, Float16: 3e-2}
@@ -131,7 +133,7 @@ def check_convertible(model: Any, program: Program) -> None:
                 "keras.Input with a full shape."
             )
     qat.check_finite((weight.path, weight) for weight in model.weights)
-    coarse = {layer.compute_dtype for layer in model._flatten_layers()} & {"float16", "bfloat16"}
+    coarse = {layer.compute_dtype for layer in layers_of(model)} & {"float16", "bfloat16"}
     if coarse:
         raise BadInput(
             f"An exported model must compute in float32. Received: {model.name!r}, which computes in {coarse.pop()}. Build "

@@ -1,1 +1,1 @@
-"""Repair without training: refit what is left so that it does the work of what was removed."""
+"""Repair: refit a pruned model without training."""

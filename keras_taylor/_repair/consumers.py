@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras.src import ops as kops
-from keras.src.applications.convnext import StochasticDepth
 
-from keras_taylor._flatten import Call, Tensor
-from keras_taylor._graph import ChannelGraph
-from keras_taylor._rebuild import flat_names
+from keras_taylor._keras.operations import StochasticDepth, operation
+from keras_taylor._keras.program import Call, Tensor
+from keras_taylor._rebuild.rebuild import flat_names
+from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.rules import Keep, Linear, Step
 
 Span = tuple[float, float]
@@ -177,14 +176,14 @@ _IDLE = (
     keras.layers.SpatialDropout3D,
     StochasticDepth,
 )
-_SUMS = (keras.layers.Add, kops.numpy.Add)
+_SUMS = (keras.layers.Add, operation("Add"))
 _EVERYTHING = (-math.inf, math.inf)
 _SPANS = {
     keras.activations.linear: _EVERYTHING,
     keras.activations.relu: (0.0, math.inf),
     keras.activations.relu6: (0.0, 6.0),
-    kops.nn.Relu: (0.0, math.inf),
-    kops.nn.Relu6: (0.0, 6.0),
+    operation("Relu"): (0.0, math.inf),
+    operation("Relu6"): (0.0, 6.0),
 }
 
 

@@ -13,19 +13,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_taylor._flatten import infer
-from keras_taylor._graph import ChannelGraph, trace
-from keras_taylor._inputs import read_inputs, warn_of_range
-from keras_taylor._plan import PruningPlan, to_mask
-from keras_taylor._rebuild import rebuild
+from keras_taylor._keras.heads import output_kinds
+from keras_taylor._keras.inputs import read_inputs
+from keras_taylor._keras.program import infer
+from keras_taylor._output.tables import render, table
+from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
+from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._repair.batchnorm import recalibrate
 from keras_taylor._repair.consumers import Consumer, consumers
-from keras_taylor._repair.fitting import Fit
-from keras_taylor._repair.frontier import Batches, live_bytes
-from keras_taylor._repair.normal import NormalEquations
-from keras_taylor._repair.refit import refit
-from keras_taylor._repair.statistics import recalibrate
-from keras_taylor._self_labels import output_kinds
-from keras_taylor._table import render, table
+from keras_taylor._repair.layer_fit import Fit
+from keras_taylor._repair.least_squares import refit
+from keras_taylor._repair.normal_equations import NormalEquations
+from keras_taylor._repair.stepwise_run import Batches, live_bytes
+from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
 
 METHODS = ("bias", "lstsq", "batchnorm")

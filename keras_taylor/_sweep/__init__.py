@@ -1,1 +1,1 @@
-"""Pruning and precision on one axis: a resumable grid, its table, its figure and its answer in words."""
+"""The loop over a grid of targets, precisions and seeds."""

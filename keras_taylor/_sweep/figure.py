@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._figure import write_figure
+from keras_taylor._output.figures import write_figure
 from keras_taylor._sweep.answer import families_of
 from keras_taylor._sweep.rows import SweepGroup, front
 

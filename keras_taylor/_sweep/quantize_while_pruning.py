@@ -7,14 +7,16 @@ from typing import Any
 
 import keras
 
-from keras_taylor._fit import Run
-from keras_taylor._graph import trace
-from keras_taylor._plan import Constraints, PruningPlan, Target, totals
-from keras_taylor._prune import Removal
-from keras_taylor._quantize.config import Int8QAT
+from keras_taylor._plan.constraints import Constraints
+from keras_taylor._plan.pruning_plan import PruningPlan, totals
+from keras_taylor._plan.target import Target
 from keras_taylor._quantize.quantize import Quantized, quantize
-from keras_taylor._rebuild import rebuild
-from keras_taylor._schedule import Schedule
+from keras_taylor._quantize.quantizers import Int8QAT
+from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._run.fit import Run
+from keras_taylor._run.schedule import Schedule
+from keras_taylor._run.step import PruningStep
+from keras_taylor._trace.graph import trace
 
 
 def quantize_while_pruning(
@@ -25,7 +27,7 @@ def quantize_while_pruning(
     *,
     epochs: int,
     schedule: Schedule,
-    removal: Removal,
+    removal: PruningStep,
     constraints: Constraints,
 ) -> tuple[Quantized, PruningPlan]:
     """Prune as `fit_with_pruning` does, with quantization-aware training in the place of fine-tuning.

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from keras_taylor._files import write_text
+from keras_taylor._output.files import write_text
+from keras_taylor._output.tables import render, table
 from keras_taylor._sweep.answer import answer
 from keras_taylor._sweep.figure import draw
 from keras_taylor._sweep.rows import SweepGroup, SweepRow, front, grouped, mean_and_spread
-from keras_taylor._table import render, table
 from keras_taylor.errors import BadInput
 
 _FORMAT = 1

@@ -4,43 +4,42 @@ import importlib
 import pkgutil
 
 from keras_taylor.criteria._base import Criterion, Filters, Record, criterion_for, register_criterion, registered
+from keras_taylor.criteria.activation import Activation
+from keras_taylor.criteria.activation_std import ActivationStd
+from keras_taylor.criteria.apoz import APoZ
+from keras_taylor.criteria.blend import Blend
+from keras_taylor.criteria.bn_scale import BatchNormScale
+from keras_taylor.criteria.fpgm import FPGM
+from keras_taylor.criteria.l1 import L1
+from keras_taylor.criteria.l2 import L2
+from keras_taylor.criteria.lamp import LAMP
+from keras_taylor.criteria.magnitude import Magnitude
+from keras_taylor.criteria.mutual_information import MutualInformation
+from keras_taylor.criteria.obd import OBD
+from keras_taylor.criteria.random import Random
+from keras_taylor.criteria.taylor import Taylor
+from keras_taylor.criteria.taylor2 import Taylor2
+from keras_taylor.criteria.taylor_2019 import Taylor2019
+from keras_taylor.criteria.taylor_logits import TaylorLogits
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-from keras_taylor.criteria.activation import Activation  # noqa: E402
-from keras_taylor.criteria.apoz import APoZ  # noqa: E402
-from keras_taylor.criteria.blend import Blend  # noqa: E402
-from keras_taylor.criteria.bn_scale import BatchNormScale  # noqa: E402
-from keras_taylor.criteria.deviation import ActivationStd  # noqa: E402
-from keras_taylor.criteria.fpgm import FPGM  # noqa: E402
-from keras_taylor.criteria.information import MutualInformation  # noqa: E402
-from keras_taylor.criteria.l1 import L1  # noqa: E402
-from keras_taylor.criteria.l2 import L2  # noqa: E402
-from keras_taylor.criteria.lamp import LAMP  # noqa: E402
-from keras_taylor.criteria.magnitude import Magnitude  # noqa: E402
-from keras_taylor.criteria.obd import OBD  # noqa: E402
-from keras_taylor.criteria.random import Random  # noqa: E402
-from keras_taylor.criteria.second_order import Taylor2  # noqa: E402
-from keras_taylor.criteria.taylor import Taylor  # noqa: E402
-from keras_taylor.criteria.taylor_2019 import Taylor2019  # noqa: E402
-from keras_taylor.criteria.taylor_logits import TaylorLogits  # noqa: E402
-
-__all__ = [  # noqa: RUF022 (plain order)
+__all__ = [
+    "FPGM",
+    "L1",
+    "L2",
+    "LAMP",
+    "OBD",
     "APoZ",
     "Activation",
     "ActivationStd",
     "BatchNormScale",
     "Blend",
     "Criterion",
-    "FPGM",
     "Filters",
-    "L1",
-    "L2",
-    "LAMP",
     "Magnitude",
     "MutualInformation",
-    "OBD",
     "Random",
     "Record",
     "Taylor",

@@ -146,7 +146,7 @@ class Criterion:
 _NO_OPTIONS = ("needs", "by_batch")
 
 
-class Averaged(Criterion):
+class MeanOverExamples(Criterion):
     """A criterion that averages one number per example and channel over the examples.
 
     Args:
@@ -179,7 +179,7 @@ class Averaged(Criterion):
         return total / examples
 
 
-class Weighed(Criterion):
+class KernelCriterion(Criterion):
     """A criterion that measures kernels: a sum over the members of each channel.
 
     Args:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, Averaged, Record, register_criterion
+from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
 
 
 @register_criterion("activation")
-class Activation(Averaged):
+class Activation(MeanOverExamples):
     """Mean of a channel's activations over examples and positions; needs data, but no labels.
 
     It is meant for channels behind a ReLU: with its sign, as in the paper, a mean below zero ranks lowest.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, Averaged, Record, register_criterion
+from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
 
 
 @register_criterion("apoz")
-class APoZ(Averaged):
+class APoZ(MeanOverExamples):
     """`1 - APoZ`: the share of a channel's activations that are *not* zero; needs data, but no labels.
 
     The average percentage of zeros ranks what to remove, so its sign is turned: higher is kept longer.

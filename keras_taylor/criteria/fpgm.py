@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Weighed, register_criterion
+from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
 
 
 @register_criterion("fpgm")
-class FPGM(Weighed):
+class FPGM(KernelCriterion):
     """`sum over f of |w_k - w_f|`: filters near the geometric median can be replaced by the others; needs no data.
 
     The distance is the Euclidean one. Distances of tied producers are added.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Weighed, register_criterion
+from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
 
 
 @register_criterion("l1")
-class L1(Weighed):
+class L1(KernelCriterion):
     """`sum of |w|` over the filter, summed over tied producers, divided by the mean of its layer; needs no data.
 
     Args:

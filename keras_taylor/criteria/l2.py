@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Weighed, register_criterion
+from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
 
 
 @register_criterion("l2")
-class L2(Weighed):
+class L2(KernelCriterion):
     """`sqrt(sum of w^2)` over the filter; tied producers count as one long filter; needs no data.
 
     Args:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Record, Weighed, register_criterion
+from keras_taylor.criteria._base import Array, KernelCriterion, Record, register_criterion
 
 
 @register_criterion("lamp")
-class LAMP(Weighed):
+class LAMP(KernelCriterion):
     """`s_k / sum of s_f over the channels f of the layer with s_f >= s_k`, with `s = sum of w^2`; needs no data.
 
     The largest channel of each layer scores 1, so that no layer is emptied.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, Weighed, register_criterion
+from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
 
 
 @register_criterion("magnitude")
-class Magnitude(Weighed):
+class Magnitude(KernelCriterion):
     """Mean of the squared weights of the filter, summed over tied producers; needs no data.
 
     Args:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, Averaged, Record, register_criterion
+from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
 
 
 @register_criterion("obd")
-class OBD(Averaged):
+class OBD(MeanOverExamples):
     """Mean over the examples of `h / 2`, with `h = d2Loss/d(gate)2`: the change of the loss where the gradient is zero.
 
     Args:

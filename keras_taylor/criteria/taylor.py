@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Averaged, Record, normalized, register_criterion
+from keras_taylor.criteria._base import Array, MeanOverExamples, Record, normalized, register_criterion
 
 
 @register_criterion("taylor")
-class Taylor(Averaged):
+class Taylor(MeanOverExamples):
     """Mean over the examples of `|(1/M) * sum over positions of activation * gradient|`, l2-normalised per layer.
 
     The absolute value stands outside the sum over positions and inside the mean over examples, as in the paper. Tied channels

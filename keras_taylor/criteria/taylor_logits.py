@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Averaged, Record, register_criterion
+from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
 
 
 @register_criterion("taylor_logits")
-class TaylorLogits(Averaged):
+class TaylorLogits(MeanOverExamples):
     """Mean over the examples of `|C(t - dt/d(gate)) - C(t)|`: the loss C is taken as it is, the logits t are expanded.
 
     The expansions of the loss (`taylor`, `taylor2`) say little where a confident model is far down the tail of its loss: there

@@ -18,7 +18,7 @@ from keras_taylor.rules._base import (
     registered,
     rule_for,
 )
-from keras_taylor.rules._legacy import Legacy
+from keras_taylor.rules._tf_keras_form import Legacy
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

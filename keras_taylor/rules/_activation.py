@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_taylor.rules._legacy import Legacy
+from keras_taylor.rules._tf_keras_form import Legacy
 
 _ELEMENTWISE = {
     getattr(keras.activations, name)

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_taylor._flatten import Call, Tensor
+from keras_taylor._keras.program import Call, Tensor
 from keras_taylor.rules._activation import bends
-from keras_taylor.rules._legacy import Legacy
+from keras_taylor.rules._tf_keras_form import Legacy
 
 Ids = NDArray[np.int64]
 Keep = NDArray[np.bool_]

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_taylor._flatten import Call
+from keras_taylor._keras.program import Call
 from keras_taylor.rules._activation import legacy_activation, mixes_channels
 from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
-from keras_taylor.rules._legacy import Legacy
+from keras_taylor.rules._tf_keras_form import Legacy
 
 
 def _channel_axis(call: Call) -> int:

@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from keras_taylor._flatten import Call
+from keras_taylor._keras.program import Call
 from keras_taylor.rules._activation import legacy_activation, mixes_channels
 from keras_taylor.rules._base import Labeller, Labels, LayerRule, Linear, Trace, register_rule
-from keras_taylor.rules._legacy import Legacy
+from keras_taylor.rules._tf_keras_form import Legacy
 
 
 @register_rule(keras.layers.Dense)

@@ -7,23 +7,20 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src import ops as kops
-from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
-from keras_taylor._flatten import Call
+from keras_taylor._keras.operations import CustomScaleLayer, operation, operations
+from keras_taylor._keras.program import Call
 from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
-from keras_taylor.rules._legacy import Legacy
-
-layers = keras.layers
+from keras_taylor.rules._tf_keras_form import Legacy
 
 _STRAIGHT = (
-    layers.Add,
-    layers.Subtract,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
     CustomScaleLayer,
-    *(getattr(kops.numpy, name) for name in ("Add", "Subtract", "Maximum", "Minimum")),
+    *operations("Add Subtract Maximum Minimum"),
 )
 _OPERATIONS = (
     "Add Subtract Multiply Divide TrueDivide DivideNoNan FloorDivide Maximum Minimum Fmax Fmin Mod Power Where Arctan2 Equal "
@@ -32,14 +29,14 @@ _OPERATIONS = (
 
 
 @register_rule(
-    layers.Add,
-    layers.Subtract,
-    layers.Multiply,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
+    keras.layers.Add,
+    keras.layers.Subtract,
+    keras.layers.Multiply,
+    keras.layers.Average,
+    keras.layers.Maximum,
+    keras.layers.Minimum,
     CustomScaleLayer,
-    *(getattr(kops.numpy, name) for name in _OPERATIONS.split() if hasattr(kops.numpy, name)),
+    *operations(_OPERATIONS),
 )
 class Merge(LayerRule):
     """Elementwise meeting of tensors, with broadcasting.
@@ -51,8 +48,8 @@ class Merge(LayerRule):
     def piecewise_linear(self, call: Call) -> bool:
         kind = type(call.operation)
         scaled = len(call.inputs) == 1 and (
-            kind is kops.numpy.Multiply
-            or (kind in (kops.numpy.Divide, kops.numpy.TrueDivide) and call.args[0] is call.inputs[0])
+            kind is operation("Multiply")
+            or (kind in (operation("Divide"), operation("TrueDivide")) and call.args[0] is call.inputs[0])
         )
         return scaled or isinstance(call.operation, _STRAIGHT)
 
@@ -84,17 +81,17 @@ class Merge(LayerRule):
     def examples(self) -> Sequence[Any]:
         def net(meet: Any) -> Any:
             x = inputs = keras.Input((8, 8, 3))
-            x = layers.Conv2D(6, 3, activation="relu")(x)
-            y = layers.Conv2D(6, 3, padding="same", activation="sigmoid")(x)
-            return keras.Model(inputs, layers.Conv2D(4, 1)(meet(x, y)))
+            x = keras.layers.Conv2D(6, 3, activation="relu")(x)
+            y = keras.layers.Conv2D(6, 3, padding="same", activation="sigmoid")(x)
+            return keras.Model(inputs, keras.layers.Conv2D(4, 1)(meet(x, y)))
 
         def gated(x: Any, y: Any) -> Any:
-            squeezed = layers.GlobalAveragePooling2D(keepdims=True)(y)
-            return x * layers.Conv2D(6, 1, activation="sigmoid")(squeezed) * layers.Conv2D(1, 1)(x)
+            squeezed = keras.layers.GlobalAveragePooling2D(keepdims=True)(y)
+            return x * keras.layers.Conv2D(6, 1, activation="sigmoid")(squeezed) * keras.layers.Conv2D(1, 1)(x)
 
         return [
-            net(lambda x, y: layers.Add()([x, y])),
-            net(lambda x, y: layers.Multiply()([x, y])),
+            net(lambda x, y: keras.layers.Add()([x, y])),
+            net(lambda x, y: keras.layers.Multiply()([x, y])),
             net(lambda x, y: CustomScaleLayer(0.3)([x, y])),
             net(lambda x, y: keras.ops.maximum(x, 2.0 * y) - y / 3.0),
             net(lambda x, y: x + y * np.arange(6, dtype="float32")),
@@ -102,7 +99,7 @@ class Merge(LayerRule):
         ]
 
 
-@register_rule(layers.Concatenate, kops.numpy.Concatenate)
+@register_rule(keras.layers.Concatenate, operation("Concatenate"))
 class Concatenate(LayerRule):
     """Along the channels, labels are concatenated; along another axis, equal positions are tied."""
 
@@ -125,8 +122,8 @@ class Concatenate(LayerRule):
     def examples(self) -> Sequence[Any]:
         def net(axis: int) -> Any:
             x = inputs = keras.Input((8, 8, 3))
-            x = layers.Conv2D(6, 3, activation="relu")(x)
-            y = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
-            return keras.Model(inputs, layers.Conv2D(4, 1)(layers.Concatenate(axis=axis)([x, y])))
+            x = keras.layers.Conv2D(6, 3, activation="relu")(x)
+            y = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+            return keras.Model(inputs, keras.layers.Conv2D(4, 1)(keras.layers.Concatenate(axis=axis)([x, y])))
 
         return [net(-1), net(1)]

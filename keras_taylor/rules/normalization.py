@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_taylor._flatten import Call
+from keras_taylor._keras.program import Call
 from keras_taylor.rules._base import Labeller, LayerRule, PassThrough, Trace, register_rule
-from keras_taylor.rules._legacy import Legacy
+from keras_taylor.rules._tf_keras_form import Legacy
 
 
 def _axes(axis: Any, rank: int) -> set[int]:
@@ -38,10 +38,18 @@ class BatchNormalization(PassThrough):
         return (Legacy("BatchNormalization", config, tuple(self.weight_axes(operation)), role="norm"),)
 
     def examples(self) -> Sequence[Any]:
-        layers = keras.layers
         return [
-            keras.Sequential([keras.Input((6, 6, 3)), layers.Conv2D(6, 3), layers.BatchNormalization(), layers.Conv2D(4, 1)]),
-            keras.Sequential([keras.Input((5,)), layers.Dense(6), layers.BatchNormalization(scale=False), layers.Dense(3)]),
+            keras.Sequential(
+                [
+                    keras.Input((6, 6, 3)),
+                    keras.layers.Conv2D(6, 3),
+                    keras.layers.BatchNormalization(),
+                    keras.layers.Conv2D(4, 1),
+                ]
+            ),
+            keras.Sequential(
+                [keras.Input((5,)), keras.layers.Dense(6), keras.layers.BatchNormalization(scale=False), keras.layers.Dense(3)]
+            ),
         ]
 
 
@@ -65,18 +73,23 @@ class LayerNormalization(PassThrough):
         return (Legacy("LayerNormalization", config, tuple(self.weight_axes(operation))),)
 
     def examples(self) -> Sequence[Any]:
-        layers = keras.layers
         return [
             keras.Sequential(
                 [
                     keras.Input((4, 4, 3)),
-                    layers.Conv2D(6, 3),
-                    layers.LayerNormalization(axis=[1, 2]),
-                    layers.Conv2D(4, 1),
+                    keras.layers.Conv2D(6, 3),
+                    keras.layers.LayerNormalization(axis=[1, 2]),
+                    keras.layers.Conv2D(4, 1),
                 ]
             ),
             keras.Sequential(
-                [keras.Input((5,)), layers.Dense(6), layers.LayerNormalization(), layers.Dense(4), layers.Dense(3)]
+                [
+                    keras.Input((5,)),
+                    keras.layers.Dense(6),
+                    keras.layers.LayerNormalization(),
+                    keras.layers.Dense(4),
+                    keras.layers.Dense(3),
+                ]
             ),
         ]
 
@@ -103,14 +116,13 @@ class Normalization(LayerRule):
         return tuple(Legacy("Rescaling", {"scale": s, "offset": o}) for s, o in ((factor, 0.0), (1.0, offset)))
 
     def examples(self) -> Sequence[Any]:
-        layers = keras.layers
         return [
             keras.Sequential(
                 [
                     keras.Input((6, 6, 3)),
-                    layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0]),
-                    layers.Conv2D(6, 3),
-                    layers.Conv2D(4, 1),
+                    keras.layers.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0]),
+                    keras.layers.Conv2D(6, 3),
+                    keras.layers.Conv2D(4, 1),
                 ]
             )
         ]

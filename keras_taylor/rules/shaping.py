@@ -8,13 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src import ops as kops
 from numpy.typing import NDArray
 
-from keras_taylor._flatten import Call
+from keras_taylor._keras.operations import operation, operations
+from keras_taylor._keras.program import Call
 from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace, register_rule
-
-layers = keras.layers
 
 
 def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
@@ -47,22 +45,22 @@ class Shaping(LayerRule):
 
 
 @register_rule(
-    layers.Flatten,
-    layers.Permute,
-    layers.RepeatVector,
-    *(getattr(kops.numpy, name) for name in "Transpose Swapaxes Moveaxis Squeeze ExpandDims Tile Flip Stack".split()),
-    *(getattr(kops.nn, name) for name in ("DepthToSpace", "SpaceToDepth") if hasattr(kops.nn, name)),
+    keras.layers.Flatten,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    *operations("Transpose Swapaxes Moveaxis Squeeze ExpandDims Tile Flip Stack"),
+    *operations("DepthToSpace SpaceToDepth"),
 )
 class Unchanged(Shaping):
     """Shape operations whose arguments do not mention the number of channels."""
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((4, 4, 3))
-        x = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
-        turned = layers.Conv2D(5, 1)(keras.ops.transpose(layers.Permute((2, 1, 3))(x), (0, 2, 1, 3)))
-        nets = [keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x))), keras.Model(inputs, turned)]
+        x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+        turned = keras.layers.Conv2D(5, 1)(keras.ops.transpose(keras.layers.Permute((2, 1, 3))(x), (0, 2, 1, 3)))
+        nets = [keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x))), keras.Model(inputs, turned)]
         if hasattr(keras.ops, "depth_to_space"):
-            nets.append(keras.Model(inputs, layers.Conv2D(5, 1)(keras.ops.depth_to_space(x, 2))))
+            nets.append(keras.Model(inputs, keras.layers.Conv2D(5, 1)(keras.ops.depth_to_space(x, 2))))
         return nets
 
 
@@ -80,20 +78,20 @@ class _Reshaped(Shaping):
         return Remake({self.entry: tuple(target)})
 
 
-@register_rule(layers.Reshape)
+@register_rule(keras.layers.Reshape)
 class ReshapeLayer(_Reshaped):
     """`keras.layers.Reshape`: the target leaves the batch axis out."""
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((4, 4, 3))
-        x = layers.Conv2D(8, 3, activation="relu")(x)
-        squeezed = layers.Reshape((1, 1, 8))(layers.GlobalAveragePooling2D()(x))
-        shuffled = layers.Reshape((2, 2, 8))(layers.Permute((1, 2, 4, 3))(layers.Reshape((2, 2, 2, 4))(x)))
-        grown = layers.Reshape((2, 2, -1))(layers.Dense(2 * 2 * 6, activation="relu")(layers.Flatten()(x)))
-        return [keras.Model(inputs, layers.Conv2D(4, 1)(y)) for y in (x * squeezed, shuffled, grown)]
+        x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        squeezed = keras.layers.Reshape((1, 1, 8))(keras.layers.GlobalAveragePooling2D()(x))
+        shuffled = keras.layers.Reshape((2, 2, 8))(keras.layers.Permute((1, 2, 4, 3))(keras.layers.Reshape((2, 2, 2, 4))(x)))
+        grown = keras.layers.Reshape((2, 2, -1))(keras.layers.Dense(2 * 2 * 6, activation="relu")(keras.layers.Flatten()(x)))
+        return [keras.Model(inputs, keras.layers.Conv2D(4, 1)(y)) for y in (x * squeezed, shuffled, grown)]
 
 
-@register_rule(kops.numpy.Reshape)
+@register_rule(operation("Reshape"))
 class ReshapeOperation(_Reshaped):
     """`keras.ops.reshape`: the target names the batch axis too."""
 
@@ -102,11 +100,11 @@ class ReshapeOperation(_Reshaped):
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((4, 4, 3))
-        x = layers.Conv2D(8, 3, activation="relu")(x)
-        return [keras.Model(inputs, layers.Conv1D(4, 1)(keras.ops.reshape(x, (-1, 4, 8))))]
+        x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        return [keras.Model(inputs, keras.layers.Conv1D(4, 1)(keras.ops.reshape(x, (-1, 4, 8))))]
 
 
-@register_rule(kops.numpy.Pad)
+@register_rule(operation("Pad"))
 class PadOperation(LayerRule):
     """`keras.ops.pad`: positions that it adds along the channels are channels of its own."""
 
@@ -135,10 +133,10 @@ class PadOperation(LayerRule):
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((6, 6, 3))
-        x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
-        y = layers.Conv2D(8, 3, strides=2, padding="same")(x)
+        x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+        y = keras.layers.Conv2D(8, 3, strides=2, padding="same")(x)
         shortcut = keras.ops.pad(x[:, ::2, ::2, :], ((0, 0), (0, 0), (0, 0), (2, 2)))
-        return [keras.Model(inputs, layers.Conv2D(4, 1)(layers.ReLU()(y + shortcut)))]
+        return [keras.Model(inputs, keras.layers.Conv2D(4, 1)(keras.layers.ReLU()(y + shortcut)))]
 
 
 def _pads(call: Call) -> list[tuple[int, int]]:
@@ -146,7 +144,7 @@ def _pads(call: Call) -> list[tuple[int, int]]:
     return [(int(before), int(after)) for before, after in pairs]
 
 
-@register_rule(kops.numpy.Split)
+@register_rule(operation("Split"))
 class SplitOperation(Shaping):
     """`keras.ops.split`: along the channels, equal sections become the boundaries of what is kept."""
 
@@ -163,14 +161,14 @@ class SplitOperation(Shaping):
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((6, 6, 3))
-        x = layers.Conv2D(9, 3, activation="relu")(x)
+        x = keras.layers.Conv2D(9, 3, activation="relu")(x)
         a, b, c = keras.ops.split(x, 3, axis=-1)
         d, e = keras.ops.split(x, [4], axis=-1)
-        heads = [layers.Conv2D(4, 1)(part) for part in (a, b * c, d, e)]
+        heads = [keras.layers.Conv2D(4, 1)(part) for part in (a, b * c, d, e)]
         return [keras.Model(inputs, heads)]
 
 
-@register_rule(kops.numpy.GetItem)
+@register_rule(operation("GetItem"))
 class GetItem(Shaping):
     """Slices `x[..., a:b]`: along the channels the bounds are computed again; a stride or an index locks what it takes."""
 
@@ -202,9 +200,9 @@ class GetItem(Shaping):
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((6, 6, 3))
-        x = layers.Conv2D(8, 3, activation="relu")(x)
-        left, right = layers.Conv2D(4, 1)(x[..., :3]), layers.Conv2D(4, 1)(x[:, 1:, :, -4:])
-        locked = keras.Model(inputs, [layers.Conv2D(4, 1)(x[..., ::2]), x[..., 2]])
+        x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+        left, right = keras.layers.Conv2D(4, 1)(x[..., :3]), keras.layers.Conv2D(4, 1)(x[:, 1:, :, -4:])
+        locked = keras.Model(inputs, [keras.layers.Conv2D(4, 1)(x[..., ::2]), x[..., 2]])
         return [keras.Model(inputs, [left, right]), locked]
 
 

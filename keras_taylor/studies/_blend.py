@@ -9,24 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_taylor._data import class_indices
-from keras_taylor._plan import check_rank
+from keras_taylor._keras.batches import class_indices
+from keras_taylor._plan.plan import check_rank
 from keras_taylor.criteria import Activation, Criterion, Taylor, criterion_for
 from keras_taylor.criteria.blend import blended
 from keras_taylor.errors import BadInput
+from keras_taylor.studies._blend_shown import INF, answer, beside_the_gate, draw, names_of, share_table, summary_table
 from keras_taylor.studies._lab import Lab, Mask, Rows, check_shares
-from keras_taylor.studies._statistics import Array, clear, mean_interval, shown
-from keras_taylor.studies._study import Study, StudyTable
+from keras_taylor.studies._statistics import Array
+from keras_taylor.studies._study import Study
 
 PARTS: dict[str, Criterion] = {"Taylor": Taylor(normalize=None), "activation": Activation(normalize=None)}
+
+
 GATE: dict[str, Criterion] = {"taylor_gate": criterion_for("taylor_gate")}
-INF = float("inf")
-COLUMNS = {
-    "chosen": "chosen",
-    "Taylor": "lambda 0 (Taylor)",
-    "activation": "infinity (activation)",
-    "taylor_gate": "taylor_gate, no lambda",
-}
 
 
 def blend(
@@ -103,7 +99,7 @@ def blend(
         chosen = made[f"{share:g}"]["chosen"]
         made[f"{share:g}"]["test"] = [
             {name: judge(mask) for name, mask in _final_masks(lab, seed, weights[number], share, rank).items()}
-            for seed, number in zip(seeds, (_names(weights).index(one) for one in chosen), strict=True)
+            for seed, number in zip(seeds, (names_of(weights).index(one) for one in chosen), strict=True)
         ]
     full = judge(np.ones(lab.graph.channels, bool))
     differences = {share: _differences(found) for share, found in made.items()}
@@ -112,12 +108,12 @@ def blend(
         for measure in ("accuracy", "loss")
     }
     values = {"shares": made, "chosen less lambda=0": differences, "unpruned": full}
-    answer = [*_answer(made, differences), _beside_the_gate(made)]
-    tables = [_summary(made, differences, full, len(x)), *(_table(*one, folds, len(seeds)) for one in made.items())]
-    settings: dict[str, Any] = {**lab.settings, "weights": _names(weights), "shares": shares, "folds": folds, "rank": rank}
+    words = [*answer(made, differences), beside_the_gate(made)]
+    tables = [summary_table(made, differences, full, len(x)), *(share_table(*one, folds, len(seeds)) for one in made.items())]
+    settings: dict[str, Any] = {**lab.settings, "weights": names_of(weights), "shares": shares, "folds": folds, "rank": rank}
     settings |= {"seeds": seeds, "validation examples": len(x)}
     title = f"Taylor blended with activation: {model.name}"
-    return Study("blend", title, settings, values, tables, answer, lambda figure: _draw(figure, made, title))
+    return Study("blend", title, settings, values, tables, words, lambda figure: draw(figure, made, title))
 
 
 def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
@@ -155,13 +151,9 @@ def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list
 def _check_weights(weights: Sequence[float]) -> list[float]:
     """The weights in ascending order."""
     found = list(weights)
-    if not found or len(set(_names(found))) < len(found) or not all(weight >= 0 for weight in found):
+    if not found or len(set(names_of(found))) < len(found) or not all(weight >= 0 for weight in found):
         raise BadInput(f"weights must be different numbers of at least 0, in six digits, and at least one. Received: {found}.")
     return sorted(found)
-
-
-def _names(weights: Sequence[float]) -> list[str]:
-    return [f"{weight:g}" for weight in weights]
 
 
 def _mask(lab: Lab, scores: Mapping[str, Array], weight: float, share: float, rank: str) -> Mask:
@@ -189,8 +181,8 @@ def _held_out(lab: Lab, parts: Mapping[int, Any], weights: Sequence[float], shar
     return {
         "held-out loss": losses.tolist(),
         "held-out accuracy": accuracies.tolist(),
-        "weights": _names(weights),
-        "chosen": [_names(weights)[one] for one in best],
+        "weights": names_of(weights),
+        "chosen": [names_of(weights)[one] for one in best],
         "held-out accuracy of the chosen": [float(accuracies[place, one].mean()) for place, one in enumerate(best)],
     }
 
@@ -206,148 +198,3 @@ def _final_masks(lab: Lab, seed: int, weight: float, share: float, rank: str) ->
 def _differences(found: Mapping[str, Any]) -> dict[str, list[float]]:
     """The chosen blend less Taylor alone, for each seed."""
     return {m: [one["chosen"][m] - one["Taylor"][m] for one in found["test"]] for m in ("accuracy", "loss")}
-
-
-def _optimism(found: Mapping[str, Any]) -> list[float]:
-    pairs = zip(found["held-out accuracy of the chosen"], found["test"], strict=True)
-    return [held - one["chosen"]["accuracy"] for held, one in pairs]
-
-
-def _points(values: Sequence[float], digits: int = 1) -> str:
-    return shown([100 * one for one in values], digits)
-
-
-def _summary(made: Mapping[str, Any], differences: Mapping[str, Any], full: Mapping[str, float], count: int) -> StudyTable:
-    rows = []
-    for share, found in made.items():
-        accuracies = [[one[name]["accuracy"] for one in found["test"]] for name in COLUMNS]
-        rows.append(
-            [
-                f"{100 * float(share):g} %",
-                ", ".join(found["chosen"]),
-                *(_points(one) for one in accuracies),
-                _points(differences[share]["accuracy"], 2),
-                shown(differences[share]["loss"], 3),
-                _points(_optimism(found)),
-            ]
-        )
-    mean = differences["mean"]
-    rows.append(["mean", "", *[""] * len(COLUMNS), _points(mean["accuracy"], 2), shown(mean["loss"], 3), ""])
-    seeds = len(mean["accuracy"])
-    caption = (
-        f"Accuracy in per cent on {count} validation examples, which the choice has not seen, of the net with the dropped "
-        f"channels silenced; unpruned it has {100 * full['accuracy']:.1f} %, with a loss of {full['loss']:.3f}. Lambda is "
-        f"chosen by cross-validation, once for each of {seeds} samples; the difference is chosen less lambda 0. Means over the "
-        "samples with 95 % intervals (Student's t); net and validation examples are the same for all. Optimism: accuracy of "
-        "the chosen lambda on the held-out folds less that on the validation examples; the net was trained on the images of "
-        "the folds, held out or not, so it is not that of the choice alone."
-    )
-    header = ["MACs", "chosen lambda", *COLUMNS.values(), "difference, points"]
-    return StudyTable(caption, [*header, "difference in loss", "optimism, points"], rows)
-
-
-def _table(share: str, found: Mapping[str, Any], folds: int, seeds: int) -> StudyTable:
-    losses, accuracies = (np.array(found[f"held-out {name}"]) for name in ("loss", "accuracy"))
-    rows = []
-    for column, name in enumerate(found["weights"]):
-        loss, accuracy = losses[:, column], 100 * accuracies[:, column]
-        rows.append(
-            [
-                name,
-                f"{loss.mean():.4f}",
-                f"{loss.std(axis=-1, ddof=1).mean():.4f}",
-                f"{accuracy.mean():.1f}",
-                f"{accuracy.std(axis=-1, ddof=1).mean():.1f}",
-                str(found["chosen"].count(name) or ""),
-            ]
-        )
-    caption = (
-        f"Held out, at {100 * float(share):g} % of the MACs: mean over {folds} folds and {seeds} samples, standard deviation "
-        "over the folds of a sample (mean over the samples), and how many samples choose this lambda."
-    )
-    return StudyTable(caption, ["lambda", "loss", "sd of the loss", "accuracy, %", "sd of the accuracy", "chosen by"], rows)
-
-
-def _answer(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]:
-    """Gain, loss, or null, by the paired differences in accuracy."""
-    mean = differences["mean"]
-    shares = ", ".join(f"{100 * float(share):g}" for share in made)
-    found = [
-        f"Blend with a lambda chosen by cross-validation, less Taylor alone, mean over {shares} % of the MACs: "
-        f"{_points(mean['accuracy'], 2)} points of accuracy and {shown(mean['loss'], 3)} of loss."
-    ]
-    if all(one == "0" for each in made.values() for one in each["chosen"]):
-        return [*found, "Cross-validation chose lambda = 0 every time, which is Taylor alone: activations add nothing here."]
-    if len(mean["accuracy"]) < 2:
-        return [*found, "One sample gives no interval: whether the blend is better cannot be said; pass several seeds."]
-    words = {True: "a gain", False: "a loss"}
-    parts = [
-        f"{100 * float(share):g} % of the MACs {words[np.mean(differences[share]['accuracy']) > 0]}"
-        for share in made
-        if clear(differences[share]["accuracy"])
-    ]
-    single = (
-        f"Share by share: at {', at '.join(parts)}; elsewhere nothing excludes zero."
-        if parts
-        else "At no single share do they exclude zero."
-    )
-    if not clear(mean["accuracy"]):
-        verdict = (
-            "In accuracy a null result: activations cannot be told to add anything to Taylor; a gain of up to about "
-            f"{100 * sum(mean_interval(mean['accuracy'])):.1f} points would go unseen here."
-        )
-    elif np.mean(mean["accuracy"]) > 0:
-        verdict = "A gain in accuracy: here the blend is worth choosing its lambda by cross-validation."
-    else:
-        verdict = (
-            "A loss in accuracy: lambda suits the folds and not the validation examples; a user does better with Taylor alone."
-        )
-    if clear(mean["loss"]):
-        verdict += f" In loss it is {'a gain' if np.mean(mean['loss']) < 0 else 'a loss'}."
-    return [*found, verdict, single]
-
-
-def _beside_the_gate(made: Mapping[str, Any]) -> str:
-    """What the other way to mend Eq. 8 brings, without a lambda."""
-    each = [[one["taylor_gate"]["accuracy"] - one["chosen"]["accuracy"] for one in found["test"]] for found in made.values()]
-    mean = np.mean(each, axis=0).tolist()
-    verdict = "is better" if clear(mean) and np.mean(mean) > 0 else "is worse" if clear(mean) else "cannot be told apart"
-    return (
-        "Beside it stands `taylor_gate`, Taylor without 1/M and without normalisation, which has no lambda: less the chosen "
-        f"blend it is {_points(mean, 2)} points; it {verdict}."
-    )
-
-
-def _draw(figure: Any, made: Mapping[str, Any], title: str) -> None:
-    figure.set_size_inches(11, 5.5)
-    figure.suptitle(title)
-    left, right = figure.subfigures(1, 2)
-    panels = left.subplots(len(made), 1, sharex=True, squeeze=False)[:, 0]
-    for number, (axes, (share, found)) in enumerate(zip(panels, made.items(), strict=True)):
-        names = found["weights"]
-        losses = np.array(found["held-out loss"])
-        means, spread = losses.mean(axis=(0, 2)), losses.std(axis=-1, ddof=1).mean(axis=0)
-        axes.errorbar(range(len(names)), means, spread, marker="o", ms=4, capsize=2, color=f"C{number}")
-        for name in set(found["chosen"]):
-            axes.plot(names.index(name), means[names.index(name)], "o", ms=11, mfc="none", color="black")
-        axes.set_title(f"{100 * float(share):g} % of the MACs", fontsize=10)
-        axes.set_ylim(bottom=0)
-        axes.grid(True, axis="y", alpha=0.3)
-        axes.set_xticks(range(len(names)), ["∞" if name == "inf" else name for name in names])
-    panels[-1].set_xlabel("lambda (circled: chosen by a sample)")
-    left.supylabel("held-out loss, with the standard deviation over folds", fontsize=10)
-    axes = right.subplots()
-    for number, ((name, label), marker) in enumerate(zip(COLUMNS.items(), ("o", "s", "D", "^"), strict=True)):
-        each = [[100 * one[name]["accuracy"] for one in found["test"]] for found in made.values()]
-        means, halves = zip(*map(mean_interval, each), strict=True)
-        at, colour = np.arange(len(made)) + 0.2 * (number - 1.5), f"C{number + 3}"
-        axes.errorbar(at, means, np.nan_to_num(halves), fmt=marker, ms=6, capsize=3, color=colour, label=label)
-        axes.plot(np.repeat(at + 0.06, len(each[0])), np.ravel(each), ".", ms=4, color=colour)
-    low, high = axes.get_ylim()
-    axes.set_ylim(max(low, 0), min(high, 100))
-    axes.set_xticks(range(len(made)), [f"{100 * float(share):g} %" for share in made])
-    axes.set_xlabel("MACs")
-    axes.set_ylabel("accuracy on the validation examples, %")
-    axes.set_title("Means with 95 % intervals; dots: each sample", fontsize=10)
-    axes.grid(True, axis="y", alpha=0.3)
-    axes.legend(fontsize=8)

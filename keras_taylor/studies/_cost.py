@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._graph import trace
-from keras_taylor._recording import Recorder, from_weights, record
-from keras_taylor._self_labels import objectives
+from keras_taylor._keras.losses import objectives
+from keras_taylor._record.recorder import Recorder, from_weights, record
+from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._plan import totals
+from keras_taylor._plan.pruning_plan import totals
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._disagree_shown import answer, disagreements_table, draw, gaps_table, ranks_table, shapley_table
 from keras_taylor.studies._lab import Lab, check_shares

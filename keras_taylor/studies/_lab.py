@@ -16,19 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from keras_taylor._data import batches
-from keras_taylor._folder import as_json, check_same, read_json, writable_folder, write_json
-from keras_taylor._graph import trace
-from keras_taylor._identity import described_data, identity_of
-from keras_taylor._masked import Masked
-from keras_taylor._oracle import oracle
-from keras_taylor._plan import Constraints, Target, plan, to_mask
-from keras_taylor._prune import check_feasible
-from keras_taylor._scores import Scores
-from keras_taylor._scoring import score_all
+from keras_taylor._keras.batches import batches
+from keras_taylor._keras.identity import described_data, identity_of
+from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
+from keras_taylor._plan.constraints import Constraints
+from keras_taylor._plan.plan import plan
+from keras_taylor._plan.pruning_plan import to_mask
+from keras_taylor._plan.target import Target
+from keras_taylor._run.checks import check_feasible
+from keras_taylor._score.oracle import oracle
+from keras_taylor._score.score import score_all
+from keras_taylor._score.scores import Scores
+from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import FROM_DATA
 from keras_taylor.errors import BadInput, NonFiniteScores
+from keras_taylor.studies._masked import Masked
 from keras_taylor.studies._statistics import Array, Ranks
 
 Rows = NDArray[np.int64]
@@ -93,7 +96,7 @@ class Lab:
         self.root = writable_folder(run_dir, ("measured",))
         self.settings = {"model": model.name, "data": len(self.x), "examples": examples, "batch_size": batch_size}
         options = {"examples": examples, "batch_size": batch_size}
-        identity = as_json(identity_of(model, self.graph, {"data": (self.x, self.y)}, options))
+        identity = as_json(identity_of(model, self.graph.fingerprint, {"data": (self.x, self.y)}, options))
         identity["compiled"].pop("optimizer")  # nothing is trained
         identity["model"].pop("name")  # Keras counts
         self.identity = identity | {"versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}}

@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._plan import check_rank
+from keras_taylor._plan.plan import check_rank
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.criteria.obd import OBD
-from keras_taylor.criteria.second_order import Taylor2
 from keras_taylor.criteria.taylor import Taylor
+from keras_taylor.criteria.taylor2 import Taylor2
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._cost import peaks_of, seconds
 from keras_taylor.studies._lab import Lab, check_shares
-from keras_taylor.studies._statistics import mean_interval, shown, spearman
-from keras_taylor.studies._study import Study, StudyTable, environment
+from keras_taylor.studies._obd_shown import EXACT, FISHER, REFERENCE, answer, cost_table, draw, rank_table
+from keras_taylor.studies._statistics import spearman
+from keras_taylor.studies._study import Study, environment
 
-REFERENCE = "taylor_gate"
-EXACT, FISHER = "obd, exact (Gauss-Newton)", "obd, Fisher (1 draw)"
 CRITERIA: dict[str, Criterion] = {
     "taylor (Eq. 8, l2)": Taylor(),
     REFERENCE: criterion_for("taylor_gate"),
@@ -36,8 +35,6 @@ CRITERIA: dict[str, Criterion] = {
     "taylor_logits": TaylorLogits(),
     "taylor_logits, absolute=mean": TaylorLogits("mean"),
 }
-# What stands in the paper (OBD about 30 times slower than Taylor) and in its review (50 % slower, done well).
-AUTHORS, REVIEW = 30.0, 1.5
 
 
 def obd(
@@ -139,8 +136,8 @@ def obd(
     }
     oracle = pruned(truth)
     tables = [
-        _rank_table(values, len(seeds), len(lab.ranks.tied)),
-        _cost_table(values, oracle, whole, timed, batch_size, repetitions),
+        rank_table(values, len(seeds), len(lab.ranks.tied)),
+        cost_table(values, oracle, whole, timed, batch_size, repetitions),
     ]
     settings = {**lab.settings, "seeds": seeds, "shares": shares, "rank": rank, "validation examples": len(x)}
     title = f"Optimal Brain Damage against Taylor: {model.name}"
@@ -151,8 +148,8 @@ def obd(
         settings,
         found,
         tables,
-        _answer(values, oracle, shares),
-        lambda figure: _draw(figure, values, shares, title),
+        answer(values, oracle, shares),
+        lambda figure: draw(figure, values, shares, title),
     )
 
 
@@ -169,89 +166,3 @@ def _ranks(lab: Lab, mine: Mapping[int, Any], scores: Any, truth: Any) -> dict[s
         made["read by one"] = [spearman(found[once], true[once]) for found, true in pairs]
         made["read by several"] = [spearman(found[ranks.tied], true[ranks.tied]) for found, true in pairs]
     return made
-
-
-def _rank_table(values: Mapping[str, Any], seeds: int, tied: int) -> StudyTable:
-    columns = [name for name in next(iter(values.values())) if name not in ("seconds", "megabytes", "accuracy")]
-    rows = [[label, *(shown(found[name]) for name in columns)] for label, found in values.items()]
-    caption = (
-        f"Spearman correlation with the absolute oracle (but for the column `with {REFERENCE}`, which is with that criterion); "
-        f"means over {seeds} samples, with 95 % intervals (Student's t)."
-    )
-    if tied:
-        caption += f" The last two columns: channels that one layer reads, and the {tied} that several layers read."
-    return StudyTable(caption, ["criterion", *columns], rows)
-
-
-def _slower(values: Mapping[str, Any], label: str) -> float:
-    """The median over the repetitions of the time relative to the reference's in the same turn."""
-    pairs = zip(values[label]["seconds"], values[REFERENCE]["seconds"], strict=True)
-    return float(np.median([mine / reference for mine, reference in pairs]))
-
-
-def _cost_table(
-    values: Mapping[str, Any], oracle: Mapping[str, Any], whole: float, timed: int, batch_size: int, repetitions: int
-) -> StudyTable:
-    rows = []
-    for label, found in values.items():
-        peak = found["megabytes"]
-        cells = [f"{_slower(values, label):.2f}", "" if peak is None else f"{peak:,.0f}"]
-        rows.append([label, *cells, *(shown(accuracy, 3) for accuracy in found["accuracy"].values())])
-    rows.append(["the absolute oracle itself", "", "", *(shown(accuracy, 3) for accuracy in oracle.values())])
-    budgets = [f"accuracy at {100 * float(share):g} %" for share in next(iter(values.values()))["accuracy"]]
-    caption = (
-        f"Time to score {timed} images in batches of {batch_size}, relative to `{REFERENCE}` alone, without tracing (medians "
-        f"of {repetitions} turns); peak memory of one batch, in a process of its own, above what was in use; accuracy on the "
-        f"validation data, pruned to a share of the MACs, without fine-tuning (unpruned: {whole:.3f})."
-    )
-    return StudyTable(caption, ["criterion", "time", "peak MB", *budgets], rows)
-
-
-def _answer(values: Mapping[str, Any], oracle: Mapping[str, Any], shares: Sequence[float]) -> list[str]:
-    exact, fisher = (_slower(values, label) for label in (EXACT, FISHER))
-    cost = (
-        f"Cost of OBD: exact {exact:.1f} times `{REFERENCE}`, estimated with one draw of labels {fisher:.2f} times. The paper "
-        f"says {AUTHORS:.0f} times, its review {REVIEW:.1f} with a better implementation: "
-    )
-    verdict = "more than" if fisher > 1.2 * REVIEW else "less than" if fisher < REVIEW / 1.2 else "about what"
-    cost += f"here the estimate costs {verdict} the review thought, and exactness {exact / fisher:.1f} times the estimate."
-    gains = []
-    points = _points(oracle, values[REFERENCE]["accuracy"])
-    for label in (EXACT, FISHER, "taylor2, Fisher", "taylor_logits"):
-        ranks = [a - b for a, b in zip(values[label]["all layers"], values[REFERENCE]["all layers"], strict=True)]
-        more = _points(values[label]["accuracy"], values[REFERENCE]["accuracy"])
-        gains.append(f"{label} {shown(ranks)} ({more} points)")
-    budgets = ", ".join(f"{100 * share:g}" for share in shares)
-    return [
-        cost,
-        f"Gain over `{REFERENCE}` in correlation with the oracle over all layers (and in accuracy at {budgets} % of the MACs): "
-        f"{'; '.join(gains)}.",
-        f"What is closest to the oracle need not prune best: the oracle's own order has {points} points.",
-    ]
-
-
-def _points(accuracies: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    """Points of accuracy that one has more than the other, at each share."""
-    return ", ".join(f"{100 * (np.mean(found) - np.mean(reference[share])):+.1f}" for share, found in accuracies.items())
-
-
-def _draw(figure: Any, values: Mapping[str, Any], shares: Sequence[float], title: str) -> None:
-    figure.suptitle(title)
-    left, right = figure.subplots(1, 2)
-    for number, (label, found) in enumerate(values.items()):
-        style = {"color": f"C{number % 10}", "marker": "osD^vPX"[number % 7]}
-        ranks = np.mean(found["all layers"]), np.nan_to_num(mean_interval(found["all layers"])[1])
-        left.errorbar(_slower(values, label), *ranks, capsize=2, ls="", label=label, **style)
-        means = [100 * np.mean(found["accuracy"][str(share)]) for share in shares]
-        right.plot([100 * share for share in shares], means, **style)
-    left.set_xscale("log")
-    left.xaxis.set_major_formatter("{x:g}")
-    left.xaxis.set_minor_formatter("{x:g}")
-    left.set_xlabel(f"time relative to {REFERENCE}")
-    left.set_ylabel("Spearman with the absolute oracle, all layers")
-    left.grid(True, which="both", alpha=0.2)
-    right.set_xlabel("MACs kept, %")
-    right.set_ylabel("accuracy without fine-tuning, %")
-    right.invert_xaxis()
-    right.grid(True, alpha=0.2)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)

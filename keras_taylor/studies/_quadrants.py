@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from keras_taylor.criteria import Activation, Criterion, Record, Taylor
-from keras_taylor.criteria._base import Averaged
+from keras_taylor.criteria._base import MeanOverExamples
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._lab import Lab, Mask
 from keras_taylor.studies._statistics import Array
 
 
-class GradientSize(Averaged):
+class GradientSize(MeanOverExamples):
     """Mean over examples and positions of the absolute gradient of the loss with respect to the activation."""
 
     needs = frozenset({"gradient"})
@@ -26,7 +26,7 @@ class GradientSize(Averaged):
         return found
 
 
-class Alignment(Averaged):
+class Alignment(MeanOverExamples):
     """Mean over examples of `|z . g| / (|z| |g|)`, with activations z and gradients g; 0 where either is zero.
 
     What is left of Taylor without the sizes of both: log T = log |z| + log |g| + log alignment, for each example.

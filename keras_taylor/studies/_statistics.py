@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from keras_taylor._graph import ChannelGraph
-from keras_taylor._sites import Sites
+from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor._trace.read_sites import ReadSites
 from keras_taylor.criteria._base import normalized
 
 Array = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Ranks:
         self.groups = [group.channels for group in graph.groups]
         self.layers = [channels for channels in (np.intersect1d(one, self.free) for one in self.groups) if len(channels) > 2]
         readers = np.zeros(graph.channels, int)
-        for site in Sites(graph):
+        for site in ReadSites(graph):
             readers[np.unique(site.channels)] += 1
         self.tied = self.free[readers[self.free] > 1]
 

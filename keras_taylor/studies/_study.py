@@ -11,10 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_taylor._figure import write_figure
-from keras_taylor._files import write_text
-from keras_taylor._folder import as_json, write_json
-from keras_taylor._table import render, table
+from keras_taylor._output.figures import write_figure
+from keras_taylor._output.files import write_text
+from keras_taylor._output.run_dir import as_json, write_json
+from keras_taylor._output.tables import render, table
 
 
 @dataclass(frozen=True)

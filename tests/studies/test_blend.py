@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._masked import Masked
 from keras_taylor.errors import BadInput, InfeasibleTarget, KerasTaylorError
 from keras_taylor.studies import _blend as module
 from keras_taylor.studies import _lab
+from keras_taylor.studies._masked import Masked
 from tests import nets
 
 INF = float("inf")

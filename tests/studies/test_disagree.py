@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._masked import Masked
-from keras_taylor._plan import totals
-from keras_taylor.criteria._base import Averaged
+from keras_taylor._plan.pruning_plan import totals
+from keras_taylor.criteria._base import MeanOverExamples
 from keras_taylor.errors import BadInput
 from keras_taylor.studies import _lab, _quadrants, _shapley
 from keras_taylor.studies._disagree_shown import answer, shapley_table
+from keras_taylor.studies._masked import Masked
 from keras_taylor.studies._statistics import shown
 from tests import nets
 
@@ -81,7 +81,7 @@ def test_alignment_is_what_taylor_is_without_both_sizes(first):
     rows = lab.sample(0)
     x, y = lab.x[rows[:1]], lab.y[rows[:1]]  # of one example, so that no mean stands between
 
-    class Sizes(Averaged):
+    class Sizes(MeanOverExamples):
         needs = frozenset({"activation_square", "gradient_square"})
 
         def each(self, record):

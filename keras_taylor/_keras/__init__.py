@@ -1,0 +1,1 @@
+"""The border to Keras: its private attributes and modules occur here alone."""

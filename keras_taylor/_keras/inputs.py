@@ -1,0 +1,57 @@
+"""Unlabelled examples: as one array per model input, checked before they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._keras.batches import batches
+from keras_taylor._keras.program import Program, functional
+from keras_taylor.errors import BadInput
+
+
+def read_inputs(model: Any, program: Program, data: Any, batch_size: int, examples: int, seed: int) -> list[Any]:
+    """The examples as one array per model input, shuffled and without duplicates.
+
+    Args:
+        model: it says how `data` are read: by position or by name.
+        program: the flattened model.
+        data: what `fit` takes; labels are ignored.
+        batch_size: for arrays.
+        examples: at most this many, drawn at random from arrays.
+        seed: for the draw and the order.
+
+    Raises:
+        BadInput: examples of several shapes, of other shapes than the model's inputs, or not finite.
+    """
+    given = batches(data, batch_size=batch_size, examples=examples, seed=seed, labels=False)
+    columns = [[np.asarray(part) for part in column] for column in zip(*_standard(functional(model), given), strict=True)]
+    shapes = [{part.shape[1:] for part in column} for column in columns]
+    if any(len(one) > 1 for one in shapes):
+        raise BadInput(f"All examples must have one shape. Received: {[sorted(one) for one in shapes]}. Resize them.")
+    arrays = [np.concatenate(column) for column in columns]
+    wanted = [tensor.shape for tensor in program.inputs]
+    found = [array.shape for array in arrays]
+    fits = len(found) == len(wanted) and all(
+        len(a) == len(b) and all(n in (None, m) for n, m in zip(b[1:], a[1:], strict=True))
+        for a, b in zip(found, wanted, strict=True)
+    )
+    if not fits:
+        raise BadInput(f"data must have the model's input shapes. Received: {found}, expected {wanted}.")
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise BadInput("data must be finite. Received: NaN or infinity.")
+    # Copies of one example must not lie on both sides of a split.
+    hashes = [hash(b"".join(array[i].tobytes() for array in arrays)) for i in range(len(arrays[0]))]
+    distinct = np.sort(np.unique(hashes, return_index=True)[1])
+    order = distinct[np.random.default_rng(seed).permutation(len(distinct))]
+    return [array[order].astype(t.dtype) for array, t in zip(arrays, program.inputs, strict=True)]
+
+
+def _standard(source: Any, given: Any) -> Iterator[list[Any]]:
+    """The inputs of each batch in the model's order, as `predict` takes them."""
+    for x, _, _ in given:
+        arrays = keras.tree.map_structure(lambda a: None if a is None else keras.ops.convert_to_tensor(a), x)
+        yield source._standardize_inputs(arrays)

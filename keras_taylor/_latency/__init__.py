@@ -1,1 +1,0 @@
-"""Latency as a budget: what LiteRT needs for each part of a net, measured once per device."""

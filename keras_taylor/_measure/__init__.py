@@ -1,0 +1,1 @@
+"""Measure: clocks, bits, and latency as a budget."""

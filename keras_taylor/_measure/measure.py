@@ -1,0 +1,180 @@
+"""What an exported file is worth: accuracy, bytes, latency, MACs and bit operations, of the file itself."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._keras.batches import batches, count_batches
+from keras_taylor._keras.model import feed
+from keras_taylor._keras.program import functional
+from keras_taylor._measure.bops import bops
+from keras_taylor._output.tables import render, table
+from keras_taylor._quantize.convert import argument
+from keras_taylor._quantize.quantize import Quantized
+from keras_taylor._quantize.quantizers import Quantizer, quantizer_for
+from keras_taylor._quantize.tflite import Latency, LiteModel, check_runs, file_bytes
+from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor.errors import BadInput
+
+Metric = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What `kt.measure` found; `print(measurement)` is a table.
+
+    Attributes:
+        bytes: size of the file.
+        gzip_bytes: its size when compressed, as in an app package.
+        latency: of one example in LiteRT.
+        metric: name of the metric.
+        value: its mean over the examples; None without data.
+        examples: how many these were.
+        macs: multiply-accumulates per example (1 MAC is 1); None without a model, as are
+        params: parameters, and
+        bops: bit operations: MACs x weight bits x activation bits.
+        precision: name of the quantizer that `bops` assumes.
+    """
+
+    bytes: int
+    gzip_bytes: int
+    latency: Latency
+    metric: str
+    value: float | None = None
+    examples: int = 0
+    macs: int | None = None
+    params: int | None = None
+    bops: int | None = None
+    precision: str = "float32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain numbers and text, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        made = table("Measured in LiteRT", ("", "value"))
+        if self.value is not None:
+            made.add_row(self.metric, f"{self.value:.4f} ({self.examples:,} examples)")
+        made.add_row("latency", str(self.latency))
+        made.add_row("bytes", f"{self.bytes:,} ({self.gzip_bytes:,} with gzip)")
+        if self.macs is not None:
+            made.add_row("MACs (1 MAC = 1)", f"{self.macs:,}")
+            made.add_row("parameters", f"{self.params:,}")
+            made.add_row(f"BOPs ({self.precision})", f"{self.bops:,}")
+        return render(made)
+
+
+def measure(
+    file: bytes | str | Path | Quantized,
+    data: Any = None,
+    *,
+    model: Any = None,
+    quantizer: str | Quantizer | None = None,
+    metric: str | Metric = "accuracy",
+    examples: int | None = None,
+    batch_size: int = 64,
+    threads: int = 1,
+    runs: int = 50,
+    warm_up: int = 10,
+    verbose: int = 0,
+) -> Measurement:
+    """Measure a `.tflite` file as LiteRT runs it.
+
+    Args:
+        file: path or bytes of a `.tflite` file, or what `kt.quantize` returned, which also says `model` and `quantizer`.
+            Integer inputs and outputs are scaled as the file says.
+        data: what `fit` takes, with integer or one-hot labels; without, only sizes and latency are measured.
+        model: the Keras model that the file was made of, or what `kt.trace` made of it: adds MACs, parameters and bit
+            operations. With several inputs, the model says in which order the data are passed.
+        quantizer: the precision of the file, for the bit operations; None is float32.
+        metric: `"accuracy"`, or a function `(y, outputs)` that gives one value per example, as the functions of
+            `keras.metrics` do. With several outputs it is given a list.
+        examples: measure on at most this many (drawn at random from arrays).
+        batch_size: for arrays.
+        threads: of the interpreter.
+        runs: calls with one example that are timed.
+        warm_up: calls before them.
+        verbose: 0 is silent, 1 shows a progress bar.
+
+    Returns:
+        The numbers, with the device and how they were taken.
+
+    Raises:
+        BadInput: no such file, data without labels, or a metric that is not one value per example.
+        UnknownName: an unknown quantizer.
+
+    Example:
+        >>> import keras, numpy as np, tempfile, pathlib, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> path = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path
+        >>> x, y = np.random.default_rng(0).normal(size=(32, 4)), np.zeros(32)
+        >>> found = kt.measure(path, (x, y), model=model, runs=3)
+        >>> found.examples, found.macs, found.bops == 4 * 2 * 32 * 8
+        (32, 8, True)
+    """
+    check_runs(batch_size=batch_size, threads=threads, runs=runs, warm_up=warm_up)
+    if isinstance(file, Quantized):
+        model, quantizer = model or file.model, quantizer or file.quantizer
+        file = file.content
+    precision = quantizer_for(quantizer)
+    if metric != "accuracy" and not callable(metric):
+        raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")
+    content = file_bytes(file)
+    graph = model if model is None or isinstance(model, ChannelGraph) else trace(model)
+    source = None if graph is model else functional(model)
+    names = [argument(x.name) for x in source.inputs] if source is not None and len(source.inputs) > 1 else None
+    lite = LiteModel(content, names, threads)
+    values, weights = [], []
+    if data is not None:
+        total = count_batches(data, batch_size=batch_size, examples=examples)
+        bar = keras.utils.Progbar(total, verbose=int(verbose == 1))
+        for x, y, weight in batches(data, batch_size=batch_size, examples=examples):
+            outputs = lite(keras.tree.flatten(x) if source is None else feed(source, x))
+            values.append(_each(metric, y, outputs))
+            weights.append(np.ones(len(values[-1])) if weight is None else np.asarray(weight, float).reshape(-1))
+            bar.add(1)
+    joined = np.concatenate(values) if values else None
+    sizes = {} if graph is None else {"macs": graph.macs, "params": graph.params, "bops": bops(graph, precision)}
+    return Measurement(
+        bytes=len(content),
+        gzip_bytes=len(gzip.compress(content, mtime=0)),
+        latency=lite.latency(runs=runs, warm_up=warm_up),
+        metric=metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__),
+        value=None if joined is None else float(np.average(joined, weights=np.concatenate(weights))),
+        examples=0 if joined is None else len(joined),
+        precision=precision.name,
+        **sizes,
+    )
+
+
+def _each(metric: str | Metric, y: Any, outputs: list[Any]) -> Any:
+    """One value per example."""
+    count, function = len(outputs[0]), _accuracy if isinstance(metric, str) else metric
+    found = np.asarray(function(y, outputs[0] if len(outputs) == 1 else outputs), float)
+    if found.shape != (count,):
+        raise BadInput(f"metric must give one value per example, shape ({count},). Received: shape {found.shape}.")
+    return found
+
+
+def _accuracy(y: Any, outputs: Any) -> Any:
+    """What Keras means by "accuracy", for integer, one-hot and binary labels; averaged over positions."""
+    if isinstance(outputs, list):
+        raise BadInput(f"metric must be a function for {len(outputs)} outputs. Received: 'accuracy'. Pass one of (y, outputs).")
+    labels = np.asarray(y)
+    if labels.ndim == outputs.ndim and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if outputs.shape[-1] == 1:
+        raise BadInput(
+            "metric must be a function for a single output unit, which may be a probability, a logit or a quantity. "
+            "Received: 'accuracy'. Pass a function, for example lambda y, out: (out[:, 0] > 0.5) == y."
+        )
+    classes = labels.argmax(-1) if labels.ndim == outputs.ndim else labels
+    right = outputs.argmax(-1) == classes
+    return right.reshape(len(right), -1).mean(-1)

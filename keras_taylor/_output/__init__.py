@@ -1,0 +1,1 @@
+"""Text, figures, files and run folders; knows no network."""

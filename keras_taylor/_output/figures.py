@@ -1,0 +1,27 @@
+"""Figures: one way to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from keras_taylor._output.files import write_atomically
+from keras_taylor.errors import BadInput
+
+
+def write_figure(path: str | Path, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
+    """Write what `draw` draws on a figure of this size in inches; the suffix of `path` decides the format.
+
+    Raises:
+        BadInput: a suffix other than .svg, .png and .pdf, or a path that cannot be written.
+    """
+    from matplotlib.figure import Figure  # slow to import
+
+    if Path(path).suffix not in (".svg", ".png", ".pdf"):
+        raise BadInput(f"path of a figure must end with .svg, .png or .pdf. Received: {str(path)!r}.")
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure)
+    # Without a date, the same numbers give the same file.
+    metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
+    write_atomically(path, lambda part: figure.savefig(part, metadata=metadata))

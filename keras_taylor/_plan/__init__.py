@@ -1,0 +1,1 @@
+"""Plan: which channels stay, under a hard budget."""

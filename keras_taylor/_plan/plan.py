@@ -1,0 +1,109 @@
+"""Decide which channels stay, under a hard budget and constraints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from keras_taylor._plan.constraints import Constraints, check_constraints, check_names, count_bound, lower_bound
+from keras_taylor._plan.knapsack import Ranking
+from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, totals
+from keras_taylor._plan.target import LATENCY, Target
+from keras_taylor._score.scores import Scores
+from keras_taylor._trace.cost import Cost
+from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.errors import BadInput, InfeasibleTarget
+
+
+def plan(scores: Scores, target: Target, constraints: Constraints | None = None, *, rank: str = "saving") -> PruningPlan:
+    """Decide which channels stay: remove the least important ones until the budget is met.
+
+    The budget is hard, and the result is as close under it as one channel (one rounding block) allows.
+
+    Args:
+        scores: from `kt.score`, or your own `kt.Scores(kt.trace(model), values)`.
+        target: the budget. A latency is a matter of `kt.prune` and `kt.fit_with_pruning`, which time the file.
+        constraints: what must be respected.
+        rank: `"saving"` ranks by score per unit of budget that a removal saves, re-evaluated as the net shrinks (a knapsack);
+            `"score"` is the plain order of the scores, as in the paper.
+
+    Returns:
+        An immutable plan; `print(plan)` before you apply it with `kt.rebuild`.
+
+    Raises:
+        BadInput: an unknown `rank`, or a target with a latency.
+        InfeasibleTarget: the budget cannot be reached; says the smallest reachable value and the locks in the way.
+        UnknownName: a layer name in `constraints` that the model does not have.
+
+    Example:
+        >>> import keras, numpy as np, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3, name="conv"),
+        ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> graph = kt.trace(model)
+        >>> scores = kt.Scores(graph, np.arange(graph.channels, dtype=float))
+        >>> kt.plan(scores, kt.Target(macs=0.5)).kept["conv"]
+        (4, 5, 6, 7)
+
+    References:
+        Molchanov et al. 2017, section 2.1 (greedy removal); the ranking per saving is a greedy knapsack.
+    """
+    check_rank(rank)
+    for name, value, kind in (("scores", scores, Scores), ("target", target, Target)):
+        if not isinstance(value, kind):
+            raise BadInput(f"{name} of plan must be a kt.{kind.__name__}. Received: {type(value).__name__}.")
+    check_constraints(constraints)
+    graph, rules = scores.graph, constraints or Constraints()
+    check_names(graph, rules)
+    if target.timed:
+        raise BadInput(
+            f"target of plan must be counted, not timed. Received: {target}. kt.prune and kt.fit_with_pruning time it."
+        )
+    return decide(scores, target.absolute(totals(graph)), rules, rank=rank, cost=graph.cost, asked=target)
+
+
+def decide(
+    scores: Scores, budgets: Mapping[str, float], rules: Constraints, *, rank: str, cost: Cost, asked: object
+) -> PruningPlan:
+    """`plan` for absolute budgets that `cost` can count; `asked` is what an error says was asked for."""
+    graph = scores.graph
+    ranking = Ranking(
+        graph,
+        scores.values,
+        cost=cost,
+        budgets=budgets,
+        by_saving=rank == "saving",
+        keep=rules.kept_layers([name for _, name in graph.births]),
+        round_to=rules.round_to or 1,
+        lower={name: lower_bound(rules, name, len(ids)) for ids, name in graph.births},
+        upper={name: count_bound(rules.bounds[name][1], len(ids)) for ids, name in graph.births if name in rules.bounds},
+    )
+    if not ranking.run():
+        raise _infeasible(graph, budgets, rules, ranking, asked)
+    return from_mask(graph, ranking.keep, cost)
+
+
+def check_rank(rank: str) -> None:
+    """Raise `BadInput` unless `rank` is known."""
+    if rank not in ("saving", "score"):
+        raise BadInput(f"rank must be 'saving' or 'score'. Received: {rank!r}.")
+
+
+def _infeasible(
+    graph: ChannelGraph, budgets: Mapping[str, float], rules: Constraints, ranking: Ranking, asked: object
+) -> InfeasibleTarget:
+    full = totals(graph, cost=ranking.cost)
+    reached = totals(graph, ranking.keep, ranking.cost)
+    missed = [
+        f"{name}: asked {wanted:,.0f}, smallest reachable {reached[name]:,} ({reached[name] / full[name]:.3f} of all)"
+        for name, wanted in budgets.items()
+        if reached[name] > wanted
+    ]
+    missed += [f"bounds of {name}: asked at most {most}, smallest reachable {now}" for name, most, now in ranking.over()]
+    if reached.get(LATENCY, 0) > budgets.get(LATENCY, math.inf):
+        missed.append("on this device, in this precision, parts of the model take the same time at any width")
+    locks = [f"{group.name} ({group.reason})" for group in graph.groups if group.locked]
+    return InfeasibleTarget(
+        f"Target must be reachable. Received: {asked}, {rules}. {'; '.join(missed)}. Locks in the way: "
+        f"{'; '.join(locks[:6])}{f' and {len(locks) - 6} more' if len(locks) > 6 else ''}. "
+        "Ask for more, or loosen the constraints (min_channels, round_to, keep, bounds)."
+    )

@@ -1,0 +1,188 @@
+"""The only module that imports TFMOT and tf_keras: when it is asked to, and leaving the process as it was."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_taylor._keras.program import Call, Tensor, infer
+from keras_taylor._quantize.lowering import Node, chains, lower
+from keras_taylor._quantize.process import unchanged
+from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.rules import Legacy
+
+
+@functools.cache
+def libraries() -> SimpleNamespace:
+    """tf_keras, and of TFMOT what quantization-aware training needs.
+
+    TFMOT would turn a `tf.keras` that nobody has touched yet into tf_keras, so it is touched first.
+    """
+    with unchanged():
+        _ = tf.keras.layers
+        import tf_keras
+        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper, quantizers
+        from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+            default_8bit_quantize_registry as registry,
+        )
+
+    return SimpleNamespace(
+        tf_keras=tf_keras,
+        layers=tf_keras.layers,
+        Wrapper=quantize_wrapper.QuantizeWrapperV2,
+        Rounding=quantize_layer.QuantizeLayer,
+        AllValues=quantizers.AllValuesQuantizer,
+        MovingAverage=quantizers.MovingAverageQuantizer,
+        configs={
+            "Conv2D": registry.Default8BitConvQuantizeConfig,
+            "DepthwiseConv2D": registry.Default8BitConvQuantizeConfig,
+            "Conv2DTranspose": registry.Default8BitConvTransposeQuantizeConfig,
+        },
+        Config=registry.Default8BitQuantizeConfig,
+    )
+
+
+class Bridge:
+    """A Keras 3 model as a tf_keras model with copies of its weights.
+
+    Args:
+        graph: the traced model.
+        quantized: whether TFMOT's wrappers round weights and activations as 8-bit arithmetic will.
+
+    Attributes:
+        model: the tf_keras model; it takes and returns flat lists in the order of the Keras 3 model.
+        trainable: its variables that may be trained.
+        rounded: the tensors that 8-bit arithmetic rounds, by the same keys for every bridge of a graph.
+        ranges: with `quantized`, the variables `(min, max)` of each of them.
+
+    Raises:
+        UnsupportedModel: an operation has weights and no legacy form.
+    """
+
+    def __init__(self, graph: ChannelGraph, quantized: bool = False) -> None:
+        self._libraries = libraries()
+        self._quantized = quantized
+        self._made: dict[Any, Any] = {}
+        self._names = 0
+        self.rounded: dict[str, Any] = {}
+        self.ranges: dict[str, tuple[Any, Any]] = {}
+        self.trainable: list[Any] = []
+        self._weights: list[tuple[Any, Any]] = []
+        self._chains = chains(lower(graph))
+        inputs = [
+            self._libraries.layers.Input(t.shape[1:], dtype=t.dtype, name=f"input_{t.index}") for t in graph.program.inputs
+        ]
+        fed = [self._input(number, x) for number, x in enumerate(inputs)]
+        outputs = graph.program.run(fed, self._call)
+        self.model = self._libraries.tf_keras.Model(inputs, outputs)
+
+    def write_back(self) -> None:
+        """Copy the weights to the Keras 3 model."""
+        for variable, legacy in self._weights:
+            variable.assign(legacy.numpy())
+
+    def refresh(self) -> None:
+        """Take the ranges of the weights from their values, as a training step does."""
+        for layer in self._made.values():
+            for weight, quantizer, variables in getattr(layer, "_weight_vars", ()):
+                quantizer(weight, True, weights=variables)
+
+    def _input(self, number: int, tensor: Any) -> Any:
+        if not tensor.dtype.is_floating:
+            return tensor
+        self.rounded[f"input {number}"] = tensor
+        if not self._quantized:
+            return tensor
+        return self._rounded(f"input {number}", tensor, self._libraries.AllValues)
+
+    def _call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        leaves = keras.tree.flatten((args, kwargs))
+        places = [isinstance(leaf, Tensor) for leaf in keras.tree.flatten((call.args, call.kwargs))]
+        value: Any = [leaf for leaf, tensor in zip(leaves, places, strict=True) if tensor]
+        value = value[0] if len(value) == 1 else value
+        for node in self._chains[id(call)]:
+            value = self._apply(node, value)
+        return value
+
+    def _apply(self, node: Node, value: Any) -> Any:
+        if node.alone and len(value.shape) == 4 and node.legacy.config["axis"] in (-1, 3):
+            value = self._layer(node, value, _IDENTITY)(value)
+        result = self._layer(node, value, node.legacy)(value)
+        if not node.rounds:
+            return result
+        name = f"{node.call.name} {node.slot}"
+        self.rounded[name] = result
+        return self._rounded(name, result, self._libraries.MovingAverage) if self._quantized else result
+
+    def _rounded(self, name: str, tensor: Any, kind: Any) -> Any:
+        """Round a tensor by a scale of its own: a layer that is called twice has two."""
+        layer = self._libraries.Rounding(kind(num_bits=8, per_axis=False, symmetric=False, narrow_range=False))
+        layer._name = self._unique(f"round_{name}")
+        result = layer(tensor)
+        self.ranges[name] = (layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"])
+        return result
+
+    def _layer(self, node: Node, value: Any, legacy: Legacy) -> Any:
+        """The layer to call: one for all calls of an operation that has weights."""
+        key = (node.call.name if legacy.kind is None else id(node.call.operation), node.slot, legacy is _IDENTITY)
+        if key not in self._made:
+            self._made[key] = self._make(node, value, legacy)
+        return self._made[key]
+
+    def _make(self, node: Node, value: Any, legacy: Legacy) -> Any:
+        operation, name = node.call.operation, self._unique(node.call.name)
+        if legacy.kind is None:
+            layer = _running(self._libraries.layers.Layer, node.call)(name=name)
+        else:
+            layer = getattr(self._libraries.layers, legacy.kind)(**legacy.config, name=name)
+        layer.build([v.shape for v in value] if isinstance(value, list) else value.shape)
+        layer.trainable = legacy is not _IDENTITY and getattr(operation, "trainable", True)
+        self.trainable += layer.trainable_weights
+        if legacy.role == "norm":
+            layer.trainable = False  # scale and offset are trained, statistics stay: LiteRT will fold them in
+        for attribute, variable in zip(legacy.weights, layer.weights[: len(legacy.weights)], strict=True):
+            source = getattr(operation, attribute)
+            variable.assign(source)
+            self._weights.append((source, variable))
+        if not self._quantized or not legacy.kernel:
+            return layer
+        config = self._libraries.configs.get(legacy.kind, self._libraries.Config)
+        return self._libraries.Wrapper(layer, config([legacy.kernel], [], False))
+
+    def _unique(self, name: str) -> str:
+        """A name that tf_keras takes, and that no other layer has."""
+        self._names += 1
+        return f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}.{self._names}"
+
+
+_IDENTITY = Legacy(
+    "DepthwiseConv2D",
+    {"kernel_size": 1, "use_bias": False, "depthwise_initializer": "ones"},
+    role="kernel",
+    kernel="depthwise_kernel",
+)
+"""Stands before a BatchNormalization that no convolution precedes: LiteRT folds one into the other, and rounds once."""
+
+
+def _running(base: Any, call: Call) -> Any:
+    """A class of layers that run the operation of `call`, which has no weights, with its other arguments as they are."""
+
+    class Operation(base):
+        def build(self, input_shape: Any) -> None:
+            self.built = True
+
+        def call(self, inputs: Any) -> Any:
+            given: Sequence[Any] = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            args, kwargs = call.fill({t.index: value for t, value in zip(call.inputs, given, strict=True)})
+            return infer(call, args, kwargs)
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return tf.TensorShape(call.outputs[0].shape)
+
+    return Operation

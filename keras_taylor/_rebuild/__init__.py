@@ -1,0 +1,1 @@
+"""Rebuild: the smaller model, and the proof that it is the masked original."""

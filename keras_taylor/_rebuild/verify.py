@@ -1,0 +1,131 @@
+"""Does the pruned model compute what the original computes with the removed channels silenced?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_taylor._keras.model import feed, pack_inputs
+from keras_taylor._keras.program import Call, Program, infer
+from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
+from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor.errors import PlanMismatch
+from keras_taylor.rules import Keep
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Outcome of `kt.verify`.
+
+    Attributes:
+        max_relative_error: the largest difference of an output, relative to the largest magnitude of that output.
+        tolerance: the largest error that counts as equal.
+    """
+
+    max_relative_error: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within the tolerance (NaN is not)."""
+        return self.max_relative_error <= self.tolerance
+
+    def __str__(self) -> str:
+        verdict = "equal" if self.ok else "DIFFERENT"
+        return f"{verdict}: largest relative error {self.max_relative_error:.1e} (tolerance {self.tolerance:.0e})"
+
+
+def verify(
+    model: Any, plan: PruningPlan, pruned: Any, inputs: Any = None, *, tolerance: float = 1e-4, seed: int = 0
+) -> Verification:
+    """Compare the pruned model with the original whose removed channels are silenced **at the inputs of their consumers**.
+
+    The traced graph, with nothing silenced, must also compute what the original does.
+
+    Call it right after `kt.rebuild`: training or repair changes what the pruned model computes.
+
+    Args:
+        model: the original.
+        plan: what was removed.
+        pruned: the result of `kt.rebuild(model, plan)`.
+        inputs: a batch of inputs as the model takes them; two random examples by default.
+        tolerance: largest relative error that counts as equal; 1e-4 suits float32.
+        seed: for the random examples.
+
+    Returns:
+        `check.max_relative_error` and `check.ok`.
+
+    Raises:
+        PlanMismatch: the plan is of another model, or the outputs have other shapes.
+
+    Example:
+        >>> import keras, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv"),
+        ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> plan = kt.PruningPlan({"conv": (0, 2)})
+        >>> kt.verify(model, plan, kt.rebuild(model, plan)).ok
+        True
+    """
+    graph = trace(model)
+    keep = graph.keep_labels(to_mask(graph, plan))
+    batch = example_inputs(graph.program, seed) if inputs is None else feed(model, inputs)
+    replay = relative_error(run(model, batch), silenced(graph, np.ones_like(keep), batch))
+    error = relative_error(silenced(graph, keep, batch), run(pruned, batch))
+    return Verification(float(np.max([replay, error])), tolerance)  # NaN stays NaN
+
+
+def relative_error(expected: Sequence[Any], received: Sequence[Any]) -> float:
+    """The largest difference of an output, relative to the largest magnitude of that output."""
+    worst = 0.0
+    for a, b in zip(expected, received, strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if a.shape != b.shape:
+            raise PlanMismatch(f"The outputs of both models must have one shape. Received: {a.shape} and {b.shape}.")
+        error = np.abs(a - b).max(initial=0.0) / max(np.abs(a).max(initial=0.0), 1e-30)
+        worst = float(error) if np.isnan(error) else max(worst, float(error))
+        if np.isnan(worst):
+            break
+    return worst
+
+
+def silenced(graph: ChannelGraph, keep: Keep, inputs: Sequence[Any]) -> list[Any]:
+    """Outputs of the original with the labels that `keep` drops set to zero where a kernel reads them."""
+    consumers = {id(step.call): step.inputs[0] for step in graph.steps if step.consumes}
+
+    def masked(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        labels = consumers.get(id(call))
+        if labels is not None and labels.axis is not None:
+            tensor = args[0]
+            shape = [1] * len(tensor.shape)
+            shape[labels.axis] = len(labels.ids)
+            mask = keras.ops.cast(keep[labels.ids].reshape(shape), tensor.dtype)
+            # where, not multiply: a removed channel may be infinite
+            args = (keras.ops.where(mask > 0, tensor, keras.ops.zeros_like(tensor)), *args[1:])
+        return infer(call, args, kwargs)
+
+    return [keras.ops.convert_to_numpy(x) for x in graph.program.run(_tensors(graph.program, inputs), masked)]
+
+
+def run(model: Any, inputs: Sequence[Any]) -> list[Any]:
+    """Outputs of a functional model in inference, as a flat list of arrays."""
+    fed = pack_inputs(model, inputs)
+    return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(fed, training=False))]
+
+
+def example_inputs(program: Program, seed: int, batch: int = 2, unknown: int = 32) -> list[Any]:
+    """Random inputs of the right shapes and dtypes; an unknown length becomes `unknown`."""
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for tensor in program.inputs:
+        shape = [tensor.shape[0] or batch, *(unknown if d is None else d for d in tensor.shape[1:])]
+        floating = "float" in tensor.dtype
+        arrays.append((rng.normal(size=shape) if floating else rng.integers(0, 2, size=shape)).astype(tensor.dtype))
+    return arrays
+
+
+def _tensors(program: Program, inputs: Sequence[Any]) -> list[Any]:
+    return [keras.ops.convert_to_tensor(x, dtype=t.dtype) for x, t in zip(inputs, program.inputs, strict=True)]

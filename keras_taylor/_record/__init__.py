@@ -1,0 +1,1 @@
+"""Record: statistics of every channel, example by example."""

@@ -1,0 +1,1 @@
+"""The loops over one model: `prune` and `fit_with_pruning`."""

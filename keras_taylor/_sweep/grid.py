@@ -1,0 +1,215 @@
+"""The cells of a sweep, and what it takes to fill one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from keras_taylor._measure.bops import bops
+from keras_taylor._measure.measure import measure
+from keras_taylor._output.files import write_atomically
+from keras_taylor._plan.constraints import Constraints
+from keras_taylor._plan.pruning_plan import PruningPlan
+from keras_taylor._plan.target import Target
+from keras_taylor._quantize.export import export_tflite
+from keras_taylor._quantize.quantize import Quantized, quantize
+from keras_taylor._quantize.quantizers import Int8PTQ, Int8QAT, Quantizer, quantizer_for
+from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._run.fit import fit_with_pruning
+from keras_taylor._run.prune import prune
+from keras_taylor._run.report import Report, evaluate
+from keras_taylor._run.schedule import Schedule
+from keras_taylor._run.step import PruningStep
+from keras_taylor._sweep.quantize_while_pruning import quantize_while_pruning
+from keras_taylor._sweep.rows import SweepRow
+from keras_taylor._sweep.store import SweepFolder
+from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor.errors import KerasTaylorError
+
+ORDERS = ("prune_quantize", "quantize_while_pruning")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the grid."""
+
+    target: float
+    seed: int
+    order: str
+    quantizer: Quantizer
+
+    @property
+    def key(self) -> str:
+        return f"macs{self.target!r}-seed{self.seed}-{self.order}-{self.quantizer.name}"
+
+
+def fill(grid: Grid, cells: Sequence[Cell], verbose: int) -> tuple[list[SweepRow], dict[str, str]]:
+    """The rows of the cells in their order, stored ones and new ones, and what has none."""
+    console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
+    rows, skipped, failures = [], {}, []
+    for number, cell in enumerate(cells, 1):
+        row = grid.folder.row(cell.key)
+        if row is None:
+            try:
+                row = grid.row(cell)
+            except KerasTaylorError as error:
+                failures.append(error)
+                skipped[cell.key] = f"{type(error).__name__}: {error}"
+                console.print(f"{number}/{len(cells)} {cell.key}: no row. {skipped[cell.key]}")
+                continue
+            grid.folder.store(cell.key, row)
+        rows.append(row)
+        console.print(
+            f"{number}/{len(cells)} {cell.key}: accuracy {row.accuracy:.4f}, {100 * row.relative_bops:.3g} % of the BOPs, "
+            f"{row.bytes:,} bytes, {row.latency_ms:.3f} ms, made in {row.seconds:.0f} s"
+        )
+    if failures and not rows:
+        raise failures[0]
+    return rows, skipped
+
+
+@dataclass
+class Grid:
+    """What all rows share, and how one is made."""
+
+    model: Any
+    data: Any
+    validation_data: Any
+    graph: ChannelGraph
+    folder: SweepFolder
+    removal: PruningStep
+    constraints: Constraints
+    schedule: Schedule
+    epochs: int
+    fitting: dict[str, Any]
+    measuring: dict[str, Any]
+
+    def row(self, cell: Cell) -> SweepRow:
+        """Make the file of a cell, and measure it."""
+        quantizer = self._fed(cell)
+        small, plan, trained = None, None, 0.0
+        if cell.order == "prune_quantize":
+            small, plan, trained = self._pruned(cell.target, cell.seed)
+        keras.utils.set_random_seed(cell.seed)
+        start = time.perf_counter()
+        if small is not None:
+            made = quantize(small, quantizer)
+        else:
+            made, plan = self._pruned_in_8_bits(cell, quantizer)
+            self._compile(made.model)
+        path = self.folder.file(cell.key)
+        export_tflite(made, path, plan=plan)
+        found = measure(path, self.validation_data, model=made.model, **self.measuring)
+        assert found.value is not None  # there are data
+        graph = trace(made.model)
+        bit_operations = bops(graph, quantizer)
+        return SweepRow(
+            target=cell.target,
+            seed=cell.seed,
+            order=cell.order,
+            quantizer=quantizer.name,
+            weight_bits=quantizer.weight_bits,
+            activation_bits=quantizer.activation_bits,
+            accuracy=found.value,
+            float_accuracy=evaluate(made.model, self.validation_data, self.measuring["batch_size"])["accuracy"],
+            examples=found.examples,
+            macs=graph.macs,
+            params=graph.params,
+            bops=bit_operations,
+            relative_bops=bit_operations / bops(self.graph),
+            bytes=found.bytes,
+            gzip_bytes=found.gzip_bytes,
+            latency_ms=found.latency.median_ms,
+            latency_q1_ms=found.latency.q1_ms,
+            latency_q3_ms=found.latency.q3_ms,
+            training_seconds=trained,
+            seconds=time.perf_counter() - start,
+            path=str(path.relative_to(self.folder.root)),
+        )
+
+    def _fed(self, cell: Cell) -> Quantizer:
+        """The quantizer with the seed of the row, and with the sweep's data where it needs some and has none."""
+        quantizer = cell.quantizer
+        if isinstance(quantizer, Int8PTQ):
+            return replace(quantizer, seed=cell.seed, calibration=_first(quantizer.calibration, self.data))
+        if isinstance(quantizer, Int8QAT):
+            loss = quantizer.loss or self.model.loss
+            return replace(quantizer, seed=cell.seed, data=_first(quantizer.data, self.data), loss=loss)
+        return quantizer
+
+    def _pruned(self, target: float, seed: int) -> tuple[Any, PruningPlan, float]:
+        """The pruned float model of a target and a seed, its plan, and the seconds that it took; made once, then read."""
+        path = self.folder.model(target, seed)
+        plan_path, report_path = path.with_name("plan.json"), path.with_name("report.json")
+        if not path.exists():
+            keras.utils.set_random_seed(seed)
+            start = time.perf_counter()
+            made, plan, report = self._prune(target, seed)
+            self._compile(made)
+            report.settings["seconds"] = time.perf_counter() - start
+            plan.save(plan_path)
+            report.save(report_path)
+            write_atomically(path, made.save)  # last: where it is, the others are
+        plan = PruningPlan.load(plan_path)
+        # Weights alone: a custom layer or loss need not be registered.
+        small = rebuild(self.model, plan)
+        self._compile(small)
+        small.load_weights(path)
+        seconds = json.loads(report_path.read_text(encoding="utf-8"))["settings"]["seconds"]
+        return small, plan, seconds
+
+    def _prune(self, target: float, seed: int) -> tuple[Any, PruningPlan, Report]:
+        if not self.epochs and target == 1:
+            return rebuild(self.model, PruningPlan({})), PruningPlan({}), Report()
+        options = {
+            "target": Target(macs=target),
+            "criterion": self.removal.criterion,
+            "constraints": self.constraints,
+            "rank": self.removal.rank,
+            "examples": self.removal.examples,
+            "repair": self.removal.repair if target < 1 else None,
+            "validation_data": self.validation_data,
+            "seed": seed,
+        }
+        if self.epochs:
+            fitting = {**options, **self.fitting, "epochs": self.epochs, "schedule": self.schedule}
+            result = fit_with_pruning(self.model, self.data, **fitting)
+        else:
+            verbose = self.removal.verbose
+            result = prune(self.model, self.data, batch_size=self.fitting["batch_size"], verbose=verbose, **options)
+        return result.model, result.plan, result.report
+
+    def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[Quantized, PruningPlan]:
+        assert isinstance(quantizer, Int8QAT)
+        return quantize_while_pruning(
+            self.model,
+            self.data,
+            quantizer,
+            Target(macs=cell.target),
+            epochs=self.epochs,
+            schedule=self.schedule,
+            removal=replace(self.removal, seed=cell.seed, repair=self.removal.repair if cell.target < 1 else None),
+            constraints=self.constraints,
+        )
+
+    def _compile(self, model: Any) -> None:
+        """To measure; with an optimizer that has no slots to store."""
+        model.compile("sgd", self.model.loss, metrics=["accuracy"])
+
+
+def _first(given: Any, default: Any) -> Any:
+    return default if given is None else given
+
+
+def with_defaults(given: str | Quantizer, batch_size: int, steps_per_epoch: int | None) -> Quantizer:
+    """The quantizer; one that is given as a name trains in the sweep's batches."""
+    quantizer = quantizer_for(given)
+    if isinstance(given, str) and isinstance(quantizer, Int8QAT):
+        return replace(quantizer, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+    return quantizer

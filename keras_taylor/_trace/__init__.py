@@ -1,0 +1,1 @@
+"""Trace: a model as channels, with ties, locks and costs."""

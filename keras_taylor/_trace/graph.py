@@ -1,0 +1,258 @@
+"""Trace a model: which channels exist, which are tied, which are locked, and why."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from keras_taylor._keras.program import Program, flatten
+from keras_taylor._output.tables import render, table
+from keras_taylor._trace.cost import Cost
+from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Step, rule_for
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGroup:
+    """The channels that share one set of producers: scores are normalised and counts rounded in it.
+
+    Attributes:
+        producers: names of the operations that give birth to the channels.
+        channels: their numbers in the graph, ascending.
+        locked: how many of them may not be removed.
+        reason: why, or an empty string.
+    """
+
+    producers: tuple[str, ...]
+    channels: NDArray[np.int64]
+    locked: int
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The producers in a few words."""
+        first, *rest = self.producers
+        return f"{first} + {len(rest)} tied" if rest else first
+
+
+class ChannelGraph:
+    """The channels of a model. Made by `kt.trace`; read-only.
+
+    Attributes:
+        program: the flat list of calls.
+        steps: each call with its rule and the labels around it.
+        channel: channel number of every label, shape `(labels,)`.
+        locks: for every channel the reason why it may not be removed, or an empty string.
+        groups: the layer groups, in the order of their first producer.
+        cost: MACs and parameters as functions of what is kept.
+    """
+
+    def __init__(self, name: str, program: Program, steps: Sequence[Step], labels: Labeller) -> None:
+        self.name = name
+        self.program = program
+        self.steps = tuple(steps)
+        self.channel = _components(labels)
+        self.locks = self._locks(labels)
+        self.births = tuple((ids, call.name) for ids, call in labels.births)
+        self.groups = self._groups()
+        self.cost = Cost(self.steps, [ids for ids, _ in self.births], self.channel, self.channels)
+
+    @property
+    def channels(self) -> int:
+        """The number of channels: classes of tied labels."""
+        return int(self.channel.max(initial=-1)) + 1
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per example; 1 MAC is 1."""
+        return self.cost.macs(self.cost.full)
+
+    @property
+    def params(self) -> int:
+        """Parameters, trainable or not."""
+        return self.cost.params(self.cost.full)
+
+    @property
+    def locked(self) -> dict[str, str]:
+        """Producers that have locked channels, with the first reason."""
+        return {name: group.reason for group in self.groups if group.locked for name in group.producers}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of names, operations and shapes: two models with the same one take the same plans."""
+        facts = [
+            (step.call.name, type(step.call.operation).__name__, [t.shape for t in step.call.outputs]) for step in self.steps
+        ]
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def keep_labels(self, keep_channels: Keep) -> Keep:
+        """A boolean per label from a boolean per channel."""
+        return keep_channels[self.channel]
+
+    def _locks(self, labels: Labeller) -> NDArray[np.object_]:
+        reasons = np.full(self.channels, "", dtype=object)
+        for ids, reason in labels.locks:
+            found = self.channel[ids]
+            reasons[found[reasons[found] == ""]] = reason
+        return reasons
+
+    def _groups(self) -> tuple[LayerGroup, ...]:
+        parents: defaultdict[int, list[int]] = defaultdict(list)
+        for number, (ids, _) in enumerate(self.births):
+            for channel in np.unique(self.channel[ids]).tolist():
+                parents[channel].append(number)
+        members: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        for channel in sorted(parents):
+            members[tuple(parents[channel])].append(channel)
+        groups = []
+        for producers, channels in sorted(members.items()):
+            reasons = [r for r in self.locks[channels] if r]
+            names = tuple(self.births[number][1] for number in producers)
+            groups.append(LayerGroup(names, np.array(channels), len(reasons), reasons[0] if reasons else ""))
+        return tuple(groups)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the MACs leave out: operations without a rule, and lengths that are not known before the model runs."""
+        unruled = [step.call.name for step in self.steps if step.rule is _LOCKED]
+        open_ended = any(step.rule.kernels and None in step.call.outputs[0].shape[1:] for step in self.steps)
+        return tuple(
+            text
+            for text, holds in (
+                (
+                    f"MACs of operations without a rule are not counted: {', '.join(unruled[:8])}"
+                    + ", ..." * (len(unruled) > 8),
+                    unruled,
+                ),
+                (
+                    "Unknown lengths count as 1: MACs are those of one position. Trace a model with a full input shape.",
+                    open_ended,
+                ),
+            )
+            if holds
+        )
+
+    def __str__(self) -> str:
+        title = f"{self.name}: {_si(self.macs)}MACs, {_si(self.params)}params (1 MAC = 1)"
+        columns = ("layer group", "channels>", "locked>", "MACs>", "params>", "tied to", "why locked")
+        made = table(title, columns, caption="\n".join(self.notes))
+        macs, params = self.cost.by_layer()
+        for group in self.groups:
+            own = group.producers
+            made.add_row(
+                own[0],
+                str(len(group.channels)),
+                str(group.locked),
+                _si(sum(macs.get(name, 0) for name in own)),
+                _si(sum(params.get(name, 0) for name in own)),
+                ", ".join(own[1:4]) + (f" and {len(own) - 4} more" if len(own) > 4 else ""),
+                group.reason,
+            )
+        return render(made)
+
+    def __repr__(self) -> str:
+        return f"<ChannelGraph {self.name!r}: {self.channels} channels, {self.macs:,} MACs, {self.params:,} params>"
+
+
+def trace(model: Any) -> ChannelGraph:
+    """Trace the channels of a Functional or Sequential model, nested models and shared layers included.
+
+    What no rule describes is locked, with a reason; it is never assumed to be harmless.
+
+    Args:
+        model: a built `keras.Model`. It is read, never changed.
+
+    Returns:
+        The graph; `print(graph)` is a table of layer groups, channels, MACs, parameters, ties and locks.
+
+    Raises:
+        UnsupportedModel: the model is not built, or is subclassed.
+
+    Example:
+        >>> import keras, keras_taylor as kt
+        >>> graph = kt.trace(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="conv"),
+        ...                                    keras.layers.Flatten(), keras.layers.Dense(2, name="logits")]))
+        >>> graph.macs == 6 * 6 * 3 * 3 * 3 * 4 + 6 * 6 * 4 * 2
+        True
+        >>> graph.locked
+        {'logits': 'model output'}
+    """
+    program = flatten(model)
+    labels = Labeller()
+    for number, tensor in enumerate(program.inputs):
+        labels[tensor] = _input_labels(labels, tensor.shape, number)
+    steps: list[Step] = []
+    first: dict[int, Step] = {}
+    for call in program.calls:
+        rule, reason = rule_for(call.operation)
+        traced = rule.trace(call, labels) if rule else labels.refuse(call, reason)
+        given = tuple(labels[tensor] for tensor in call.inputs)
+        for tensor, found in zip(call.outputs, traced.outputs, strict=True):
+            labels[tensor] = found
+        step = Step(call, rule or _LOCKED, given, traced.outputs, traced.axes, traced.consumes)
+        _tie_shared(labels, first.setdefault(id(call.operation), step), step)
+        steps.append(step)
+    for tensor in program.outputs:
+        labels.lock(labels[tensor].ids, "model output")
+    return ChannelGraph(model.name, program, steps, labels)
+
+
+_LOCKED = LayerRule()
+"""Stands in for a missing rule: nothing about the operation changes."""
+
+
+def _input_labels(labels: Labeller, shape: tuple[int | None, ...], number: int) -> Labels:
+    if len(shape) < 2 or shape[-1] is None:
+        return labels.unlabelled()
+    ids = labels.fresh(shape[-1])
+    labels.lock(ids, "model input")
+    return Labels(len(shape) - 1, ids)
+
+
+def _tie_shared(labels: Labeller, first: Step, step: Step) -> None:
+    """All calls of an operation share its kernel and its configuration, so their labels are the same channels."""
+    if step is first:
+        return
+    configured = step.rule.config or type(step.rule).remake is not LayerRule.remake
+    if configured and not getattr(step.call.operation, "weights", ()):
+        for one, other in zip(first.outputs, step.outputs, strict=True):
+            if len(one.ids) == len(other.ids):
+                labels.tie(one.ids, other.ids)
+            else:
+                labels.lock(np.concatenate([one.ids, other.ids]), f"{step.call.name} is shared between different shapes")
+        return
+    if not getattr(step.call.operation, "weights", ()):
+        return
+    if step.axes.keys() != first.axes.keys():
+        reason = f"{step.call.name} is shared, and cannot be followed in all of its calls"
+        for ids in (*first.axes.values(), *step.axes.values()):
+            labels.lock(ids, reason)
+        return
+    for axis, ids in step.axes.items():
+        labels.tie(first.axes[axis], ids)
+
+
+def _components(labels: Labeller) -> Ids:
+    """Channel number of every label: the connected components of the ties, numbered by first appearance."""
+    if not labels.ties:
+        return np.arange(labels.count, dtype=np.int64)
+    a, b = (np.concatenate([pair[side].ravel() for pair in labels.ties]) for side in (0, 1))
+    edges = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(labels.count, labels.count))
+    _, component = connected_components(edges, directed=False)
+    _, inverse = np.unique(component, return_inverse=True)
+    return inverse.astype(np.int64)
+
+
+def _si(number: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:.4g} {unit}"
+    return f"{number:.4g} "

@@ -1,0 +1,75 @@
+"""The `keras-taylor` command."""
+
+import keras
+import pytest
+from typer.testing import CliRunner
+
+from keras_taylor._cli.app import app
+
+
+@pytest.fixture(scope="module")
+def digits_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu")])
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(10, activation="softmax"))
+    model.save(path)
+    return path
+
+
+def test_trace_prints_the_table(tmp_path):
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="hidden"), keras.layers.Dense(2)]).save(path)
+    result = CliRunner().invoke(app, ["trace", str(path)])
+    assert result.exit_code == 0
+    assert "hidden" in result.output and "model output" in result.output
+
+
+def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path):
+    result = CliRunner().invoke(app, ["trace", str(tmp_path / "none.keras")])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_demo_makes_what_it_says(tmp_path):
+    result = CliRunner().invoke(app, ["demo", "--epochs", "1", "--folder", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dense.tflite", "pruned.keras", "pruned.tflite"]
+    assert "pruned / dense" in result.output
+
+
+def test_sweep_makes_a_table_a_figure_and_an_answer(tmp_path, digits_model):
+    common = ["sweep", "--model", str(digits_model), "--data", "digits", "--output", str(tmp_path / "out")]
+    options = [*common, "--targets", "1,0.5", "--quantizers", "float32,int8_ptq", "--epochs", "0", "--repair", "none"]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    assert "4/4 macs0.5-seed0-prune_quantize-int8_ptq" in result.output and "At 8 bits" in result.output
+    assert {"table.json", "table.csv", "figure.svg", "sweep.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    result = CliRunner().invoke(app, [*options[:-4], "--epochs", "1"])
+    assert result.exit_code == 2 and "settings.epochs was 0 and is 1" in result.output
+    result = CliRunner().invoke(app, [*common, "--targets", "1,half"])
+    assert result.exit_code == 2 and "must be numbers" in result.output
+
+
+@pytest.mark.parametrize("study", ["correlation", "disagree", "blend", "obd"])
+def test_studies(study, tmp_path, digits_model):
+    options = ["study", study, "--model", str(digits_model), "--data", "digits", "--output", str(tmp_path / "out")]
+    options += ["--examples", "128", "--seeds", "1"]
+    options += {
+        "blend": ["--weights", "0,1,inf", "--shares", "0.7", "--folds", "2"],
+        "obd": ["--timed", "64", "--no-memory"],
+        "disagree": ["--shares", "0.2"],
+    }.get(study, [])
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    assert {f"{study}.json", f"{study}.md", f"{study}.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    again = CliRunner().invoke(app, options)
+    assert again.exit_code == 0 and "scores by" in result.output and "scores by" not in again.output
+    result = CliRunner().invoke(app, [*options, "--examples", "64"])
+    assert result.exit_code == 2 and "settings.examples was 128 and is 64" in result.output
+
+
+def test_a_study_names_models_that_exist(tmp_path):
+    options = ["study", "correlation", "--model", "applications:ResNet5", "--data", "digits", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 2 and "ResNet50" in result.output

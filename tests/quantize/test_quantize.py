@@ -1,0 +1,341 @@
+"""Precision: the bridge to tf_keras, where it rounds, training, conversion, and a process that is left as it was."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+import keras_taylor as kt
+from keras_taylor._quantize import qat
+from keras_taylor._quantize.lowering import lower
+from keras_taylor._quantize.tf_keras_bridge import Bridge
+from keras_taylor._rebuild.verify import example_inputs, relative_error, run
+from keras_taylor.rules import registered
+from tests import nets
+
+layers = keras.layers
+RULES = sorted({rule: kind for kind, rule in registered().items()}.items(), key=lambda pair: type(pair[0]).__name__)
+
+
+def varied():
+    """What TFMOT refuses, in one net: Rescaling, Normalization, BatchNormalization by itself, squeeze-excite, hard-swish."""
+    x = inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Rescaling(0.5, 0.1, name="rescaling")(x)
+    x = layers.Normalization(mean=[0.1, 0.0, -0.1], variance=[1.0, 0.8, 1.2], name="normalization")(x)
+    x = layers.Conv2D(8, 3, padding="same", name="conv")(x)
+    x = shortcut = layers.ReLU(6.0, name="relu6")(layers.BatchNormalization(name="conv_bn")(x))
+    x = layers.SeparableConv2D(8, 3, padding="same", activation="hard_silu", name="separable")(x)
+    squeezed = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(x)
+    x = layers.Multiply(name="excite")([x, layers.Conv2D(8, 1, activation="sigmoid", name="gate")(squeezed)])
+    x = layers.BatchNormalization(name="alone")(layers.Add(name="add")([x, shortcut]))
+    x = layers.AveragePooling2D(2, name="average")(layers.Activation("relu", name="relu")(x))
+    x = layers.Dropout(0.1, name="dropout")(layers.Flatten(name="flatten")(x))
+    return nets.randomized(keras.Model(inputs, layers.Dense(3, name="logits")(x), name="varied"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    made = varied()
+    made.compile("sgd", nets.CROSS_ENTROPY)
+    return made
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(64, 8, 8, 3)).astype("float32"), rng.integers(0, 3, 64)
+
+
+class TestBridge:
+    @pytest.mark.parametrize(("rule", "kind"), RULES, ids=[type(rule).__name__ for rule, _ in RULES])
+    def test_every_rule_has_a_legacy_form(self, rule, kind):
+        """On the rule's own examples, tf_keras computes what Keras 3 computes."""
+        for example in rule.examples():
+            graph = kt.trace(nets.randomized(example))
+            inputs = example_inputs(graph.program, seed=1)
+            found = Bridge(graph).model(inputs, training=False)
+            found = found if isinstance(found, (list, tuple)) else [found]
+            assert relative_error(run(example, inputs), found) <= 1e-5
+
+    def test_a_wrong_legacy_form_is_noticed(self, model, data, monkeypatch):
+        (rule,) = {rule for rule, kind in RULES if kind is layers.LayerNormalization} or {None}
+        net = nets.randomized(keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.LayerNormalization(epsilon=0.1)]))
+        wrong = kt.Legacy("LayerNormalization", {"epsilon": 1e-7}, ("gamma", "beta"))
+        monkeypatch.setattr(type(rule), "legacy", lambda self, operation: (wrong,))
+        with pytest.raises(kt.errors.ExportMismatch, match=r"The tf_keras form of .* must compute what the model computes"):
+            kt.quantize(net, kt.Int8QAT((np.ones((4, 5), "float32"), np.ones((4, 4))), loss="mse", epochs=0))
+
+    def test_names_that_look_alike(self):
+        x = inputs = keras.Input((6,))
+        relu = layers.ReLU(name="relu")
+        x = layers.Dense(4)(relu(layers.Dense(5)(relu(layers.Dense(5)(x)))))
+        net = keras.Model(inputs, layers.ReLU(name="relu_2")(x))
+        assert len(Bridge(kt.trace(net), quantized=True).ranges) == 4
+
+    def test_weights_go_there_and_back(self, model):
+        copy = kt.rebuild(model, kt.PruningPlan({}))
+        bridge = Bridge(kt.trace(copy))
+        for variable in bridge.model.variables:
+            variable.assign(variable + 1.0)
+        bridge.write_back()
+        for old, new in zip(model.weights, copy.weights, strict=True):
+            if "normalization" not in old.path.split("/")[0]:
+                np.testing.assert_allclose(old.numpy() + 1.0, new.numpy(), rtol=1e-6)
+
+    def test_rounding_happens_where_litert_rounds(self, model):
+        rounds = {f"{node.call.name} {node.slot}" for node in lower(kt.trace(model)) if node.rounds}
+        assert {"relu6 0", "separable 0", "separable 2", "excite 0", "add 0", "relu 0", "logits 0"} <= rounds
+        assert not {"conv 0", "conv_bn 0", "alone 0", "gate 1", "average 0", "flatten 0", "dropout 0"} & rounds
+
+    def test_a_layer_with_two_readers_is_rounded(self):
+        x = inputs = keras.Input((8, 8, 3))
+        x = layers.Conv2D(4, 3, name="conv")(x)
+        net = keras.Model(inputs, layers.Add(name="sum")([layers.ReLU(name="relu")(x), x]))
+        assert [node.call.name for node in lower(kt.trace(net)) if node.rounds] == ["conv", "relu", "sum"]
+
+
+@pytest.mark.parametrize("io", ["float32", "int8", "uint8"])
+@pytest.mark.parametrize("kind", ["ptq", "qat"])
+def test_int8(kind, io, model, data):
+    x, y = data
+    quantizer = kt.Int8PTQ(x, io=io) if kind == "ptq" else kt.Int8QAT((x, y), epochs=0, io=io)
+    made = kt.quantize(model, quantizer)
+    assert made.float_operations == {}
+    file = Interpreter(model_content=made.content)
+    assert {str(np.dtype(d["dtype"])) for d in (*file.get_input_details(), *file.get_output_details())} == {io}
+    expected, (found,) = nets.outputs(model, x)[0], made.lite()([x])
+    assert np.abs(found - expected).mean() < 0.1 * np.abs(expected).mean()
+    assert 0 < made.max_relative_error < 0.25
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a"), ("z_image", "a_vector")])
+def test_several_inputs_are_calibrated_by_name(names):
+    """The converter has an order of inputs of its own."""
+    one, other = keras.Input((8,), name=names[0]), keras.Input((8,), name=names[1])
+    x = layers.Concatenate()([layers.Dense(16, activation="relu")(one), layers.Dense(16, activation="relu")(other)])
+    net = nets.randomized(keras.Model([one, other], layers.Dense(4)(x)))
+    first = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    made = kt.quantize(net, kt.Int8PTQ(((first, 100 * first[::-1]),)))
+    assert made.max_relative_error < 0.05
+
+
+def test_a_file_that_is_far_off_is_said(model, data):
+    """Sixteen examples of next to nothing, and one that is large: one scale cannot serve both."""
+    x = np.concatenate([1e-4 * data[0], 1e3 * data[0][:1]])
+    narrow = nets.randomized(keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, activation="tanh")]))
+    with pytest.warns(UserWarning, match=r"int8_ptq file of .* differs from the model by .*kt.measure"):
+        kt.quantize(narrow, kt.Int8PTQ(x, seed=3))
+
+
+def test_sixteen_bit_activations_are_closer(model, data):
+    errors = [kt.quantize(model, kind(data[0])).max_relative_error for kind in (kt.Int8PTQ, kt.Int16x8PTQ)]
+    assert errors[1] < errors[0] / 2
+
+
+def test_dynamic_range_needs_no_data(data):
+    wide = nets.randomized(nets.chain(filters=64))
+    made = kt.quantize(wide, "dynamic")
+    assert len(made.content) < 0.4 * len(kt.quantize(wide).content) and made.max_relative_error < 0.1
+
+
+class TestTraining:
+    def trained(self, model, data, **options):
+        return kt.quantize(model, kt.Int8QAT(data, **{"epochs": 3, "learning_rate": 1e-2, "batch_size": 16, **options}))
+
+    def test_the_loss_falls_and_the_model_stays(self, model, data):
+        before = [weight.numpy() for weight in model.weights]
+        losses = []
+        for epochs in (0, 6):
+            made = self.trained(model, data, epochs=epochs)
+            losses.append(float(nets.CROSS_ENTROPY(data[1], made.lite()([data[0]])[0])))
+        assert losses[1] < 0.9 * losses[0]
+        assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True))
+        assert not np.array_equal(made.model.get_layer("conv").kernel.numpy(), model.get_layer("conv").kernel.numpy())
+
+    def test_the_trained_model_is_plain_keras(self, model, data, tmp_path):
+        made = self.trained(model, data, epochs=1)
+        made.model.save(tmp_path / "trained.keras")
+        loaded = keras.models.load_model(tmp_path / "trained.keras", compile=False)
+        np.testing.assert_allclose(nets.outputs(loaded, data[0])[0], nets.outputs(made.model, data[0])[0], rtol=1e-5, atol=1e-5)
+
+    def test_the_same_seed_gives_the_same_weights(self, data):
+        """But for the order in which threads add up."""
+        net = nets.randomized(nets.residual())
+        net.compile("sgd", nets.CROSS_ENTROPY)
+        one, same, other = (self.trained(net, data, epochs=1, seed=seed).model.get_weights() for seed in (0, 0, 1))
+        assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(one, same, strict=True))
+        assert not all(np.allclose(a, b, atol=1e-4) for a, b in zip(one, other, strict=True))
+
+    def test_frozen_layers_stay(self, data):
+        net = nets.randomized(nets.residual())
+        net.compile("sgd", nets.CROSS_ENTROPY)
+        for name in ("inner", "stem_bn"):
+            net.get_layer(name).trainable = False
+        made = self.trained(net, data, epochs=1)
+        moved = made.model.get_layer("outer_bn")
+        assert np.array_equal(moved.moving_mean.numpy(), net.get_layer("outer_bn").moving_mean.numpy())
+        assert not np.array_equal(moved.beta.numpy(), net.get_layer("outer_bn").beta.numpy())
+        for layer in net.layers:
+            same = [
+                np.array_equal(a.numpy(), b.numpy())
+                for a, b in zip(layer.weights, made.model.get_layer(layer.name).weights, strict=True)
+                if "moving" not in a.name
+            ]
+            assert all(same) if layer.name in ("inner", "stem_bn") else not any(same)
+
+    @pytest.mark.parametrize("kind", ["dataset", "weighted"])
+    def test_data_as_fit_takes_them(self, kind, data):
+        import tensorflow as tf
+
+        x, y = data
+        net = nets.randomized(nets.residual())
+        given = {
+            "dataset": tf.data.Dataset.from_tensor_slices((x, y)).batch(16),
+            "weighted": (x, y, np.ones(64, "float32")),
+        }[kind]
+        made = self.trained(net, given, epochs=1, loss=nets.CROSS_ENTROPY)
+        assert made.float_operations == {}
+
+    def test_several_inputs_outputs_and_a_shared_layer(self):
+        a, b = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+        shared = layers.Dense(5, activation="relu", name="shared")
+        x, y = shared(a), shared(b)
+        net = nets.randomized(keras.Model([a, b], {"sum": layers.Dense(2)(x + y), "one": layers.Dense(1)(x)}))
+        rng = np.random.default_rng(0)
+        inputs = [rng.normal(size=(32, 6)).astype("float32") for _ in range(2)]
+        targets = {"sum": rng.normal(size=(32, 2)), "one": rng.normal(size=(32, 1))}
+        made = self.trained(net, (inputs, targets), epochs=1, loss={"sum": "mse", "one": "mse"}, learning_rate=1e-3)
+        found = dict(zip(("one", "sum"), made.lite()(inputs), strict=True))
+        for name, expected in made.model(inputs).items():
+            assert np.abs(found[name] - expected).max() < 0.2 * np.abs(expected).max()
+
+    def test_an_optimizer_with_its_options(self):
+        given = keras.optimizers.SGD(0.5, momentum=0.9, nesterov=True)
+        made = qat._optimizer(kt.Int8QAT(optimizer=given, learning_rate=0.1))
+        assert (made.momentum, made.nesterov, float(made.learning_rate)) == (0.9, True, pytest.approx(0.1))
+
+    @pytest.mark.parametrize("after", ["relu", "sum"])
+    def test_a_shared_layer_rounds_each_call_by_itself(self, after):
+        """The first call is fused with a ReLU, or sees inputs of another size."""
+        a, b = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+        shared = layers.Dense(5, name="shared")
+        x = layers.ReLU(name="relu")(shared(a)) if after == "relu" else shared(a)
+        net = nets.randomized(keras.Model([a, b], layers.Dense(2)(layers.Concatenate()([x, shared(b)]))))
+        rng = np.random.default_rng(0)
+        inputs = (100 * rng.normal(size=(32, 6)).astype("float32"), rng.normal(size=(32, 6)).astype("float32"))
+        made = self.trained(net, (inputs, np.zeros((32, 2))), epochs=0, loss="mse")
+        expected = net(list(inputs)).numpy()
+        # Ranges are means over batches, so a few extremes are cut; with the other call's range nearly all would be.
+        assert np.abs(made.lite()(list(inputs))[0] - expected).max() < 0.25 * np.abs(expected).max()
+
+    def test_an_endless_data_set(self, data):
+        import tensorflow as tf
+
+        net = nets.randomized(nets.residual())
+        endless = tf.data.Dataset.from_tensor_slices(data).batch(16).repeat()
+        assert self.trained(net, endless, epochs=2, steps_per_epoch=2, loss=nets.CROSS_ENTROPY).float_operations == {}
+
+    def test_progress_like_fit(self, model, data, capsys):
+        self.trained(model, data, epochs=2, verbose=2)
+        printed = capsys.readouterr().out
+        assert "Quantization-aware epoch 2/2" in printed and "4/4" in printed and "loss" in printed
+
+
+class TestBadInput:
+    def test_no_data(self, model):
+        for kind, name in ((kt.Int8PTQ, "calibration"), (kt.Int16x8PTQ, "calibration"), (kt.Int8QAT, "data")):
+            with pytest.raises(kt.errors.BadInput, match=f"{kind.__name__} must have {name}. Received: None"):
+                kt.quantize(model, kind())
+
+    def test_another_shape(self, model):
+        with pytest.raises(kt.errors.BadInput, match="must have the model's input shapes"):
+            kt.quantize(model, kt.Int8PTQ(np.ones((4, 9, 8, 3), "float32")))
+
+    def test_constant_calibration(self, model):
+        with pytest.raises(kt.errors.BadInput, match="Calibration data must vary"):
+            kt.quantize(model, kt.Int8PTQ(np.zeros((8, 8, 8, 3), "float32")))
+
+    def test_litert_cannot_run_the_file(self, data):
+        net = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.LayerNormalization(), layers.Dense(3)])
+        with pytest.raises(kt.errors.ConversionError, match=r"SquaredDifference|does not name"):
+            kt.quantize(net, kt.Int16x8PTQ(data[0].reshape(-1, 6)))
+
+    def test_another_range(self, data):
+        net = nets.residual()
+        net.compile("sgd", nets.CROSS_ENTROPY)
+        net.fit(*data, epochs=8, verbose=0)
+        with pytest.warns(UserWarning, match=r"values are .* \(training: .*The inputs are -.* to "):
+            kt.quantize(net, kt.Int8PTQ(100 * data[0]))
+
+    def test_a_layer_without_a_legacy_form(self, data):
+        net = keras.Sequential([keras.Input((4, 3)), layers.LSTM(5, name="memory"), layers.Dense(3)])
+        with pytest.raises(kt.errors.UnsupportedModel, match=r"'memory' \(LSTM\).*which has weights and none"):
+            kt.quantize(net, kt.Int8QAT((np.ones((4, 4, 3), "float32"), np.ones(4)), loss=nets.CROSS_ENTROPY))
+
+    def test_the_converter_refuses(self):
+        x = inputs = keras.Input((4,))
+        net = keras.Model(inputs, keras.ops.erf(layers.Dense(3)(x)))
+        with pytest.raises(kt.errors.ConversionError, match=r"Received: Erf, from layer 'erf'.*ops_compatibility"):
+            kt.quantize(net)
+
+    def test_no_loss(self, data):
+        with pytest.raises(kt.errors.BadInput, match=r"The model must have a loss"):
+            kt.quantize(nets.residual(), kt.Int8QAT(data))
+
+    def test_an_unknown_optimizer(self, model, data):
+        with pytest.raises(kt.errors.BadInput, match="must be an optimizer that tf_keras has"):
+            kt.quantize(model, kt.Int8QAT(data, optimizer="shampoo"))
+
+    def test_a_loss_that_explodes(self, model, data):
+        with pytest.raises(kt.errors.BadInput, match=r"must (stay|be) finite.*Lower"):
+            kt.quantize(model, kt.Int8QAT(data, learning_rate=1e30, optimizer="sgd", epochs=5))
+
+    def test_options(self):
+        with pytest.raises(kt.errors.BadInput, match=r"io=.*int16"):
+            kt.Int8PTQ(io="int16")
+        with pytest.raises(kt.errors.BadInput, match="epochs="):
+            kt.Int8QAT(epochs=-1)
+        with pytest.raises(kt.errors.BadInput, match="learning_rate="):
+            kt.Int8QAT(learning_rate=0)
+        with pytest.raises(kt.errors.UnknownName, match="int8_ptq"):
+            kt.quantize(nets.chain(), "int8ptq")
+
+
+SCRIPT = """
+import json, os, sys
+import numpy as np, keras, tensorflow as tf, keras_taylor as kt
+model = keras.Sequential([keras.Input((8, 8, 3), name="i"), keras.layers.Conv2D(4, 3, name="c"), keras.layers.ReLU(name="r"),
+                          keras.layers.Flatten(name="f"), keras.layers.Dense(2, name="d")])
+x = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+state = lambda: [str(kt.trace(model)), kt.trace(model).fingerprint, os.environ.get("TF_USE_LEGACY_KERAS"),
+                 keras.config.dtype_policy().name, tf.keras is module]
+TOUCH
+module = tf.keras
+before = state()
+kt.quantize(model, kt.Int8QAT((x, np.zeros(8)), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), epochs=1))
+print(json.dumps([before, state(), "tf_keras" in sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("touched", [True, False])
+def test_the_process_is_left_as_it_was(touched):
+    script = SCRIPT.replace("TOUCH", "tf.keras.layers" if touched else "")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after, used = json.loads(done.stdout.splitlines()[-1])
+    assert before == after and used
+    assert before[2] is None and before[4]
+
+
+def test_tfmot_is_imported_in_one_place():
+    package = Path(kt.__file__).parent
+    found = [
+        path.name for path in package.rglob("*.py") if re.search(r"(import|from) (tf_keras|tensorflow_mod)", path.read_text())
+    ]
+    assert found == ["legacy.py"]

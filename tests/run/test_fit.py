@@ -1,0 +1,327 @@
+"""`kt.prune` and `kt.fit_with_pruning` on scikit-learn's handwritten digits."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+import keras_taylor as kt
+from keras_taylor._rebuild import rebuild
+from tests import nets
+
+layers = keras.layers
+
+
+def load():
+    x, y = load_digits(return_X_y=True)
+    return (x / 16.0).reshape(-1, 8, 8, 1).astype("float32"), y
+
+
+X, Y = load()
+TRAIN, VALIDATION = (X[:640], Y[:640]), (X[1400:], Y[1400:])
+
+
+def digits_net():
+    x = inputs = keras.Input((8, 8, 1), name="image")
+    x = skip = layers.Conv2D(12, 3, padding="same", activation="relu", name="a")(x)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="b")(x)
+    x = layers.BatchNormalization(name="bn")(layers.Conv2D(12, 3, padding="same", name="c")(x))
+    x = layers.MaxPooling2D(2, name="pool")(layers.Add(name="add")([x, skip]))
+    return keras.Model(inputs, layers.Dense(10, name="logits")(layers.Flatten(name="flat")(x)), name="digits")
+
+
+def compiled():
+    keras.utils.set_random_seed(0)
+    model = digits_net()
+    model.compile(keras.optimizers.Adam(3e-3), nets.CROSS_ENTROPY, metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture(scope="module")
+def trained_model():
+    model = compiled()
+    model.fit(*TRAIN, epochs=6, verbose=0)
+    return model
+
+
+@pytest.fixture
+def model(trained_model):
+    yield trained_model
+
+
+class Log(keras.callbacks.Callback):
+    """What a callback of the user's sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.begins, self.ends, self.widths, self.stretches = [], [], [], []
+
+    def on_train_begin(self, logs=None):
+        self.stretches.append([])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begins.append(epoch)
+        self.stretches[-1].append(epoch)
+        self.widths.append(self.model.get_layer("b").filters)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append((epoch, sorted(logs)))
+
+
+@pytest.fixture(scope="module")
+def run(trained_model, tmp_path_factory):
+    """Half the MACs in two steps and three epochs; everything about this run is then looked at."""
+    before, log, folder = nets.state(trained_model), Log(), tmp_path_factory.mktemp("runs") / "new" / "run"
+    result = kt.fit_with_pruning(
+        trained_model,
+        *TRAIN,
+        target=kt.Target(macs=0.5),
+        epochs=3,
+        schedule=kt.Schedule.linear(steps=2),
+        validation_data=VALIDATION,
+        callbacks=[log],
+        run_dir=folder,
+        verbose=0,
+    )
+    nets.assert_same_state(before, nets.state(trained_model))
+    return result, log, folder
+
+
+class TestRun:
+    def test_the_budget_is_met_and_the_model_still_reads_digits(self, run, model):
+        result, _, _ = run
+        full = kt.trace(model).macs
+        assert 0.4 * full < kt.trace(result.model).macs <= 0.5 * full
+        accuracy = result.model.evaluate(*VALIDATION, verbose=0, return_dict=True)["accuracy"]
+        assert accuracy == pytest.approx(result.report["final"].metrics["accuracy"])
+        assert accuracy > result.report["before"].metrics["accuracy"] - 0.04
+        assert accuracy > 0.7
+
+    def test_epochs_are_counted_through(self, run):
+        result, log, _ = run
+        assert log.begins == [epoch for epoch, _ in log.ends] == result.history.epoch == [0, 1, 2]
+        assert log.stretches == [[0], [1, 2]]
+
+    def test_history_is_as_long_as_the_epochs(self, run):
+        history = run[0].history.history
+        assert set(history) == {"accuracy", "loss", "val_accuracy", "val_loss"}
+        assert all(len(values) == 3 for values in history.values())
+        assert history["val_accuracy"][-1] == pytest.approx(run[0].report["final"].metrics["accuracy"])
+        assert isinstance(run[0].history, keras.callbacks.History) and run[0].history.model is run[0].model
+
+    def test_the_plan_of_the_whole_run_gives_the_same_architecture(self, run, model):
+        result, _, _ = run
+        rebuilt = kt.rebuild(model, result.plan)
+        assert [w.shape for w in rebuilt.weights] == [w.shape for w in result.model.weights]
+        assert [layer.name for layer in rebuilt.layers] == [layer.name for layer in result.model.layers]
+        assert result.plan.after["macs"] == kt.trace(result.model).macs
+        assert kt.verify(model, result.plan, rebuilt).ok
+
+    def test_the_report_has_all_stages(self, run, model):
+        report = run[0].report
+        assert [stage.name for stage in report.stages] == ["before", "pruned 1", "trained 1", "pruned 2", "final"]
+        assert [stage.epochs for stage in report.stages] == [0, 0, 1, 1, 3]
+        macs = [stage.macs for stage in report.stages]
+        assert macs[0] == kt.trace(model).macs and macs[1] == macs[2] <= 0.75 * macs[0] and macs[3] == macs[4] <= 0.5 * macs[0]
+        assert all(set(stage.metrics) == {"accuracy", "loss"} for stage in report.stages)
+        assert report.settings["criterion"] == "taylor_gate" and report.settings["epochs"] == 3
+        text = str(report)
+        for part in ("pruned 1", "final", "accuracy", "100.0 %", "1 MAC = 1", "rank=saving"):
+            assert part in text
+
+    def test_the_files_of_the_run(self, run):
+        result, _, folder = run
+        assert sorted(path.name for path in folder.iterdir()) == ["history.json", "model.keras", "plan.json", "report.json"]
+        assert kt.PruningPlan.load(folder / "plan.json") == result.plan
+        loaded = keras.models.load_model(folder / "model.keras")
+        np.testing.assert_allclose(loaded(X[:4]), result.model(X[:4]), rtol=1e-5, atol=1e-6)
+        assert json.loads((folder / "report.json").read_text())["stages"][-1]["name"] == "final"
+        assert json.loads((folder / "history.json").read_text())["epoch"] == [0, 1, 2]
+
+    def test_the_second_removal_sees_the_trained_model(self, run):
+        assert run[1].widths[0] >= run[1].widths[1] == run[1].widths[2]
+
+    def test_the_optimizer_has_counted_every_step(self, run, model):
+        steps = int(model.optimizer.iterations.numpy())
+        assert int(run[0].model.optimizer.iterations.numpy()) == steps + 3 * 640 // 32
+
+
+def fit(model, data=TRAIN, *rest, epochs=2, **options):
+    options.setdefault("target", kt.Target(macs=0.6))
+    options.setdefault("verbose", 0)
+    return kt.fit_with_pruning(
+        model, *(data if isinstance(data, tuple) and not rest else (data, *rest)), epochs=epochs, **options
+    )
+
+
+SMALL = (X[:96], Y[:96])
+
+
+class TestArguments:
+    def test_arrays_in_a_tuple_with_weights(self, model):
+        weights = np.ones(96, "float32")
+        result = kt.fit_with_pruning(model, (*SMALL, weights), target=kt.Target(macs=0.6), epochs=1, verbose=0)
+        assert result.history.epoch == [0]
+
+    def test_tf_data(self, model):
+        data = tf.data.Dataset.from_tensor_slices(SMALL).shuffle(96, seed=0).batch(32)
+        result = kt.fit_with_pruning(
+            model, data, target=kt.Target(params=0.6), epochs=2, validation_data=data, callbacks=[log := Log()], verbose=0
+        )
+        assert log.begins == [0, 1] and kt.trace(result.model).params <= 0.6 * kt.trace(model).params
+
+    def test_a_py_dataset(self, model):
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 3
+
+            def __getitem__(self, i):
+                return X[32 * i : 32 * i + 32], Y[32 * i : 32 * i + 32]
+
+        assert kt.fit_with_pruning(model, Batches(), target=kt.Target(macs=0.6), epochs=1, verbose=0).history.epoch == [0]
+
+    def test_class_weight_and_batch_size(self, model):
+        heavy = fit(model, SMALL, epochs=1, class_weight={3: 50.0}, batch_size=48)
+        plain = fit(model, SMALL, epochs=1, batch_size=48)
+        assert heavy.history.history["loss"][0] > 2 * plain.history.history["loss"][0]
+
+    def test_steps_per_epoch_of_an_endless_data_set(self, model):
+        data = tf.data.Dataset.from_tensor_slices(SMALL).repeat().batch(16)
+        steps = int(model.optimizer.iterations.numpy())
+        result = kt.fit_with_pruning(
+            model,
+            data,
+            target=kt.Target(macs=0.6),
+            epochs=2,
+            steps_per_epoch=3,
+            examples=64,
+            validation_data=data,
+            validation_steps=2,
+            verbose=0,
+        )
+        assert int(result.model.optimizer.iterations.numpy()) == steps + 2 * 3
+
+    def test_loss_optimizer_and_metrics_that_are_given(self):
+        model = digits_net()
+        one_hot = np.eye(10, dtype="float32")[SMALL[1]]
+        result = fit(model, (SMALL[0], one_hot), epochs=1, loss="mse", optimizer=keras.optimizers.SGD(1e-3), metrics=["mae"])
+        assert set(result.history.history) == {"loss", "mae"}
+        assert isinstance(result.model.optimizer, keras.optimizers.SGD)
+        assert not model.compiled
+
+    def test_criteria_by_name_and_rank(self, model):
+        result = fit(model, SMALL, epochs=1, criterion="magnitude", rank="score", seed=3)
+        assert result.report.settings["criterion"] == "magnitude" and result.report.settings["rank"] == "score"
+
+    def test_no_epochs_prune_only(self, model):
+        result = fit(model, SMALL, epochs=0)
+        assert result.history.epoch == [] and kt.trace(result.model).macs <= 0.6 * kt.trace(model).macs
+
+    def test_same_seed_same_result(self, model):
+        plans = []
+        for _ in range(2):
+            keras.utils.set_random_seed(5)
+            plans.append(fit(model, SMALL, epochs=1, examples=32, seed=1).plan)
+        assert plans[0] == plans[1]
+
+    def test_a_callback_that_stops_the_training(self, model):
+        class Stop(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.model.stop_training = epoch == 1
+
+        result = fit(model, SMALL, epochs=5, schedule=kt.Schedule(1), callbacks=[Stop()])
+        assert result.history.epoch == [0, 1]
+        assert all(len(values) == 2 for values in result.history.history.values())
+
+    def test_cubic_steps_with_pauses(self, model):
+        result = fit(model, SMALL, epochs=4, schedule=kt.Schedule.cubic(steps=2, epochs_per_step=2))
+        assert [stage.epochs for stage in result.report.stages] == [0, 0, 2, 2, 4]
+
+
+class TestConstraints:
+    def nested(self):
+        x = inner = keras.Input((8, 8, 1))
+        x = layers.Conv2D(12, 3, activation="relu", name="a")(x)
+        x = layers.Conv2D(16, 3, activation="relu", name="b")(x)
+        body = keras.Model(inner, layers.Conv2D(8, 1, name="c")(x), name="body")
+        inputs = keras.Input((8, 8, 1))
+        model = keras.Model(inputs, layers.Dense(10, name="logits")(layers.Flatten(name="flat")(body(inputs))), name="outer")
+        model.compile("adam", nets.CROSS_ENTROPY)
+        return model
+
+    def test_names_mean_the_original_in_every_step(self):
+        model = self.nested()
+        rules = kt.Constraints(keep=["body/c"], bounds={"body/b": (0.5, 0.75), "body/a": (3, 12)})
+        result = fit(model, SMALL, epochs=2, target=kt.Target(macs=0.55), constraints=rules, schedule=kt.Schedule(3, 0))
+        assert [stage.name for stage in result.report.stages][-2:] == ["pruned 3", "final"]
+        small = result.model
+        assert small.get_layer("c").filters == 8
+        assert 8 <= small.get_layer("b").filters <= 12
+        assert 3 <= small.get_layer("a").filters < 12
+        assert set(result.plan.kept) <= {"body/a", "body/b"}
+        rebuilt = kt.rebuild(model, result.plan)
+        assert [w.shape for w in rebuilt.weights] == [w.shape for w in small.weights]
+
+    def test_round_to_and_a_predicate(self, model):
+        rules = kt.Constraints(round_to=4, keep=lambda name: name == "b")
+        result = fit(model, SMALL, epochs=2, constraints=rules, target=kt.Target(macs=0.7), schedule=kt.Schedule(2))
+        assert result.model.get_layer("b").filters == 16
+        assert result.model.get_layer("a").filters % 4 == 0
+
+    def test_a_predicate_sees_the_names_of_the_original(self):
+        model = self.nested()
+        rules = kt.Constraints(keep=lambda name: name == "body/b")
+        result = fit(model, SMALL, epochs=2, constraints=rules, target=kt.Target(macs=0.6), schedule=kt.Schedule(2))
+        assert result.model.get_layer("b").filters == 16
+
+
+class TestOutput:
+    def test_it_resembles_that_of_fit(self, model, capsys):
+        fit(model, SMALL, epochs=3, schedule=kt.Schedule(2), verbose=2)
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines if line.startswith("Epoch")] == ["Epoch 1/3", "Epoch 2/3", "Epoch 3/3"]
+        assert sum("Pruning step" in line and "MACs left" in line for line in lines) == 2
+        assert any("accuracy:" in line and "3/3" in line for line in lines)
+
+    def test_silence(self, model, capsys):
+        fit(model, SMALL, epochs=1, verbose=0)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+
+
+class TestPrune:
+    def test_one_shot(self, model):
+        before = nets.state(model)
+        result = kt.prune(model, TRAIN, target=kt.Target(macs=0.5), validation_data=VALIDATION, examples=128)
+        nets.assert_same_state(before, nets.state(model))
+        assert kt.trace(result.model).macs <= 0.5 * kt.trace(model).macs
+        assert [stage.name for stage in result.report.stages] == ["before", "final"]
+        assert result.report["final"].metrics["accuracy"] <= 1.0
+        assert result.model.compiled and result.history.history == {}
+        assert kt.verify(model, result.plan, result.model).ok
+
+    def test_controls_need_no_data(self, model):
+        for criterion in ("random", "magnitude"):
+            result = kt.prune(model, target=kt.Target(macs=0.7), criterion=criterion)
+            assert result.report.stages[0].metrics == {}
+
+    def test_a_wrongly_cut_weight_is_caught_by_verify(self, model, monkeypatch):
+        cut = rebuild.apply_cut
+        monkeypatch.setattr(rebuild, "apply_cut", lambda value, cuts: cut(value, [(a, k[::-1]) for a, k in cuts]))
+        with pytest.raises(kt.errors.KerasTaylorError, match="This is a fault of a layer rule"):
+            kt.prune(model, target=kt.Target(macs=0.7), criterion="random")
+
+
+@pytest.mark.large
+def test_digits_keep_their_accuracy_at_half_the_macs():
+    """Within one point of the unpruned net after as many epochs of fine-tuning."""
+    model = compiled()
+    model.fit(X[:1400], Y[:1400], epochs=15, verbose=0)
+    result = kt.fit_with_pruning(
+        model, X[:1400], Y[:1400], target=kt.Target(macs=0.5), epochs=10, validation_data=VALIDATION, verbose=0
+    )
+    metrics = [result.report[name].metrics["accuracy"] for name in ("before", "final")]
+    assert metrics[1] >= metrics[0] - 0.01
