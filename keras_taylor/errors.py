@@ -16,7 +16,13 @@ Every class is also a `ValueError`, so `except ValueError` works as it does with
 from __future__ import annotations
 
 import difflib
+import operator
+import sys
+import warnings
 from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 
 
 class KerasTaylorError(ValueError):
@@ -61,3 +67,39 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}."
     return UnknownName(f"{what} must be a known name. Received: {name!r}. {hint}")
+
+
+def listed(names: Iterable[str], most: int = 5, what: str = "more") -> str:
+    """Names with commas between them; of many, the first ones and how many `what` there are.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2, what="more layers")
+        'a, b and 1 more layers'
+    """
+    all_of_them = list(names)
+    rest = len(all_of_them) - most
+    return ", ".join(all_of_them[:most]) + (f" and {rest} {what}" if rest > 0 else "")
+
+
+def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """`value` as an `int`: Python's or NumPy's whole numbers, but no truth values and no floats.
+
+    Raises:
+        BadInput: it is none, or out of range; `name` says of what.
+    """
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise BadInput(f"{name} must be a whole number {allowed}. Received: {value!r}.")
+    return number
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code that called into this package, however deep the caller is."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

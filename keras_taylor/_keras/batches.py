@@ -15,6 +15,30 @@ from keras_taylor.errors import BadInput
 Batch = tuple[Any, Any, Any]
 
 
+def joined(x: Any, y: Any) -> Any:
+    """What `fit(x, y)` is given, as one value: `x` alone, or the pair.
+
+    Raises:
+        BadInput: `y` beside a data set, which holds its labels itself, or something that is no labels at all.
+    """
+    if y is None:
+        return x
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        raise BadInput(f"y must be None where x is a data set, which yields the labels itself. Received: {type(y).__name__}.")
+    if not keras.tree.is_nested(y) and not hasattr(y, "shape"):
+        raise BadInput(
+            f"y must be labels: an array, or a structure of arrays. Received: {y!r}. Options are passed by name: "
+            "criterion=..., target=..., method=...."
+        )
+    return x, y
+
+
+def peek(data: Any) -> tuple[bool, Any]:
+    """Whether the data have labels, and the inputs of two examples (of one, where the first batch has no more)."""
+    x, y, _ = next(batches(data, batch_size=2, examples=2, labels=False))
+    return y is not None, x
+
+
 def batches(
     data: Any,
     *,

@@ -47,6 +47,8 @@ class ChannelGraph:
     """The channels of a model. Made by `kt.trace`; read-only.
 
     Attributes:
+        model: the model that was traced.
+        name: of the model.
         program: the flat list of calls.
         steps: each call with its rule and the labels around it.
         channel: channel number of every label, shape `(labels,)`.
@@ -55,8 +57,9 @@ class ChannelGraph:
         cost: MACs and parameters as functions of what is kept.
     """
 
-    def __init__(self, name: str, program: Program, steps: Sequence[Step], labels: Labeller) -> None:
-        self.name = name
+    def __init__(self, model: Any, program: Program, steps: Sequence[Step], labels: Labeller) -> None:
+        self.model = model
+        self.name: str = model.name
         self.program = program
         self.steps = tuple(steps)
         self.channel = _components(labels)
@@ -202,7 +205,12 @@ def trace(model: Any) -> ChannelGraph:
         steps.append(step)
     for tensor in program.outputs:
         labels.lock(labels[tensor].ids, "model output")
-    return ChannelGraph(model.name, program, steps, labels)
+    return ChannelGraph(model, program, steps, labels)
+
+
+def as_graph(model: Any) -> ChannelGraph:
+    """The graph of a model; a graph is passed on, so that what is traced once need not be traced again."""
+    return model if isinstance(model, ChannelGraph) else trace(model)
 
 
 _LOCKED = LayerRule()

@@ -1,0 +1,44 @@
+"""Arguments that have another name now: the old one works for one release, with a warning."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from keras_taylor.errors import BadInput, warn
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Decorator: the function still takes these arguments under their old names, as `old="new"`.
+
+    Raises:
+        BadInput: both names are given.
+
+    Example:
+        >>> import warnings
+        >>> @renamed(data="x")
+        ... def count(x): return len(x)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     count(data=[1, 2])
+        2
+    """
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> _R:
+            for old, new in names.items():
+                if old in kwargs:
+                    if new in kwargs:
+                        raise BadInput(f"{old} of {function.__name__} is called {new} now. Received: both. Pass {new} alone.")
+                    warn(f"{old}= of {function.__name__} is called {new}= now.", DeprecationWarning)
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
