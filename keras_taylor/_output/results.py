@@ -122,9 +122,8 @@ def read_version(kind: type[StoredResult], text: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _not_ours(kind, error) from None
     if version != kind.version:
-        raise BadInput(
-            f"The format of {kind.kind[0].lower()}{kind.kind[1:]} must be {kind.version}. Received: {version!r}. Update keras_taylor."
-        )
+        name = kind.kind[0].lower() + kind.kind[1:]
+        raise BadInput(f"The format of {name} must be {kind.version}. Received: {version!r}. Update keras_taylor.")
     return dict(fields)
 
 
