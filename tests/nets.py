@@ -1,5 +1,7 @@
 """Small models and data that many tests share."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
@@ -69,6 +71,13 @@ def images(count=8, classes=2, seed=0, shape=(8, 8, 3)):
     """Random images and labels."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(count, *shape)).astype("float32"), rng.integers(0, classes, count)
+
+
+def with_recipe(options):
+    """Options of a run, those of a recipe gathered into one, which repairs only if told to."""
+    names = [entry.name for entry in dataclasses.fields(kt.Recipe)]
+    chosen = {"repair": None, **{name: options[name] for name in names if name in options}}
+    return {**{name: value for name, value in options.items() if name not in names}, "recipe": kt.Recipe(**chosen)}
 
 
 def producer_channels(graph, name):

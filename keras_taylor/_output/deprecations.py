@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -37,6 +39,33 @@ def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                         raise BadInput(f"{old} of {function.__name__} is called {new} now. Received: both. Pass {new} alone.")
                     warn(f"{old}= of {function.__name__} is called {new}= now.", DeprecationWarning)
                     kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def gathered(into: str, value: type) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Decorator: the fields of the dataclass `value` may still be given one by one, in the place of the argument `into`.
+
+    Raises:
+        BadInput: some of them are given beside `into`.
+    """
+    names = [entry.name for entry in dataclasses.fields(value)]
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        own = inspect.signature(function).parameters
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> _R:
+            given = {name: kwargs.pop(name) for name in names if name in kwargs and name not in own}
+            if given:
+                spelled = f"{into}=kt.{value.__name__}({', '.join(f'{name}=...' for name in given)})"
+                if kwargs.get(into) is not None:
+                    raise BadInput(f"{', '.join(given)} belong into {into}. Received: both. Write {spelled}.")
+                warn(f"{', '.join(given)} of {function.__name__} belong into one value now: {spelled}.", DeprecationWarning)
+                kwargs[into] = value(**given)
             return function(*args, **kwargs)
 
         return call

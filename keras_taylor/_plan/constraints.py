@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, unknown_name, whole_number
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,9 @@ class Constraints:
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("min_channels", "round_to"):
-            value = getattr(self, name)
-            if name == "round_to" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise BadInput(f"Constraints({name}=) must be a whole number of at least 1. Received: {value!r}.")
+        object.__setattr__(self, "min_channels", whole_number("Constraints(min_channels=)", self.min_channels))
+        if self.round_to is not None:
+            object.__setattr__(self, "round_to", whole_number("Constraints(round_to=)", self.round_to))
         if isinstance(self.keep, str):
             raise BadInput(f"Constraints(keep=) must be a list of names or a predicate. Received: {self.keep!r}.")
         for layer, bound in self.bounds.items():
@@ -58,28 +55,33 @@ class Constraints:
                 raise unknown_name("A layer in Constraints(keep=)", name, names)
         return list(self.keep)
 
+    def bounds_of(self, name: str, width: int) -> tuple[int, int]:
+        """The least and the largest number of channels that the layer `name` may keep of its `width`."""
+        least, most = (_count(bound, width) for bound in self.bounds.get(name, (1, width)))
+        return min(max(self.min_channels, least), width), most
 
-def check_names(graph: ChannelGraph, rules: Constraints) -> None:
+
+def constraints_for(given: Constraints | None) -> Constraints:
+    """The constraints, or none.
+
+    Raises:
+        BadInput: something else.
+    """
+    if given is not None and not isinstance(given, Constraints):
+        raise BadInput(f"constraints must be kt.Constraints. Received: {given!r}. Write kt.Constraints(round_to=8).")
+    return given or Constraints()
+
+
+def check_names(graph: ChannelGraph, constraints: Constraints) -> None:
     """Raise `UnknownName` unless the layers that the constraints name are in the graph."""
     names = [name for _, name in graph.births]
-    rules.kept_layers(names)
-    for name in rules.bounds:
+    constraints.kept_layers(names)
+    for name in constraints.bounds:
         if name not in names:
             raise unknown_name("A layer in Constraints(bounds=)", name, names)
 
 
-def check_constraints(constraints: Constraints | None) -> None:
-    """Raise `BadInput` unless `constraints` are such."""
-    if constraints is not None and not isinstance(constraints, Constraints):
-        raise BadInput(f"constraints must be kt.Constraints. Received: {constraints!r}. Write kt.Constraints(round_to=8).")
-
-
-def lower_bound(rules: Constraints, name: str, width: int) -> int:
-    bound = count_bound(rules.bounds[name][0], width) if name in rules.bounds else 1
-    return min(max(rules.min_channels, bound), width)
-
-
-def count_bound(bound: float, width: int) -> int:
-    """A bound of `Constraints` in channels."""
+def _count(bound: float, width: int) -> int:
+    """A bound, which is a number of channels or a fraction of them, in channels."""
     count = bound if isinstance(bound, numbers.Integral) else round(bound * width)
     return min(max(int(count), 1), width)

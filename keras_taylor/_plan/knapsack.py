@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_taylor._plan.constraints import Constraints
 from keras_taylor._trace.cost import Cost
 from keras_taylor._trace.graph import ChannelGraph, LayerGroup
 
@@ -38,6 +39,11 @@ class _Queue:
             size = max(excess // self.per_channel, 1) if now > step else len(self.channels) + 1
         return self.channels[self.taken : self.taken + size] if self.taken + size <= len(self.channels) else self.channels[:0]
 
+    def set_aside(self) -> bool:
+        """Never offer the next channel again; whether another one is left."""
+        self.channels = np.delete(self.channels, self.taken)
+        return self.taken < len(self.channels)
+
 
 class Ranking:
     """One run of the greedy removal; `keep` is the result, a boolean per channel."""
@@ -50,28 +56,25 @@ class Ranking:
         cost: Cost,
         budgets: Mapping[str, float],
         by_saving: bool,
-        keep: Sequence[str],
-        round_to: int,
-        lower: Mapping[str, int],
-        upper: Mapping[str, int],
+        constraints: Constraints,
     ) -> None:
         self.graph = graph
         self.cost = cost
         self.scores = scores
         self.budgets = dict(budgets)
         self.by_saving = by_saving
-        self.round_to = round_to
+        self.round_to = constraints.round_to or 1
         self.keep: Mask = np.ones(graph.channels, bool)
         self.counts = self.cost.full.copy()
         self.floor = np.minimum(self.cost.full, 1.0)
         self.ceiling = np.full(len(self.floor), np.inf)
         axis_of = {name: axis for (_, name), axis in zip(graph.births, self.cost.producers, strict=True)}
-        for name, bound in lower.items():
-            self.floor[axis_of[name]] = max(self.floor[axis_of[name]], bound)
-        for name, bound in upper.items():
-            self.ceiling[axis_of[name]] = bound
-        fixed = graph.locks != ""
+        keep, fixed = set(constraints.kept_layers(list(axis_of))), graph.locks != ""
         for ids, name in graph.births:
+            least, most = constraints.bounds_of(name, len(ids))
+            self.floor[axis_of[name]] = max(self.floor[axis_of[name]], least)
+            if name in constraints.bounds:
+                self.ceiling[axis_of[name]] = most
             if name in keep:
                 fixed[graph.channel[ids]] = True
         self.totals = {name: self.cost.total(name, self.cost.full) for name in self.budgets}
@@ -189,7 +192,7 @@ class _Offers:
             positions = ranking.cost.positions(block)
             if ranking.allowed(positions):
                 break
-            if len(block) > 1 or not self._drop(queue):
+            if len(block) > 1 or not queue.set_aside():
                 return
         if not np.array_equal(positions, self.positions[i]):
             self.positions[i] = positions
@@ -197,11 +200,6 @@ class _Offers:
                 found[i] = ranking.cost.together(budget, positions)
         self.blocks[i] = block
         self.score[i] = ranking.scores[block].sum()
-
-    def _drop(self, queue: _Queue) -> bool:
-        """Set a channel aside that may not go, so that the next one is offered."""
-        queue.channels = np.delete(queue.channels, queue.taken)
-        return queue.taken < len(queue.channels)
 
     def best(self, axes: Mask | None = None) -> tuple[_Queue, NDArray[np.int64], NDArray[np.float64]] | None:
         """The block with the lowest score per saving that is still allowed; of those that touch `axes`, if given."""

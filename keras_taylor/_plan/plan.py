@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from keras_taylor._plan.constraints import Constraints, check_constraints, check_names, count_bound, lower_bound
+from keras_taylor._plan.constraints import Constraints, check_names, constraints_for
 from keras_taylor._plan.knapsack import Ranking
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, totals
 from keras_taylor._plan.target import LATENCY, Target
@@ -51,8 +51,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
     for name, value, kind in (("scores", scores, Scores), ("target", target, Target)):
         if not isinstance(value, kind):
             raise BadInput(f"{name} of plan must be a kt.{kind.__name__}. Received: {type(value).__name__}.")
-    check_constraints(constraints)
-    graph, rules = scores.graph, constraints or Constraints()
+    graph, rules = scores.graph, constraints_for(constraints)
     check_names(graph, rules)
     if target.timed:
         raise BadInput(
@@ -72,10 +71,7 @@ def decide(
         cost=cost,
         budgets=budgets,
         by_saving=rank == "saving",
-        keep=rules.kept_layers([name for _, name in graph.births]),
-        round_to=rules.round_to or 1,
-        lower={name: lower_bound(rules, name, len(ids)) for ids, name in graph.births},
-        upper={name: count_bound(rules.bounds[name][1], len(ids)) for ids, name in graph.births if name in rules.bounds},
+        constraints=rules,
     )
     if not ranking.run():
         raise _infeasible(graph, budgets, rules, ranking, asked)

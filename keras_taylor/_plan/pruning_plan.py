@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
-from keras_taylor._output.files import write_text
-from keras_taylor._output.tables import render, table
+from keras_taylor._output.results import StoredResult
+from keras_taylor._output.tables import table
 from keras_taylor._trace.cost import Cost
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
-
-_FORMAT = 1
+from keras_taylor.errors import PlanMismatch, unknown_name
 
 
 @dataclass(frozen=True)
-class PruningPlan:
+class PruningPlan(StoredResult):
     """Which channels stay. A value: immutable, comparable, JSON.
 
     Attributes:
@@ -33,6 +30,8 @@ class PruningPlan:
         widths: channels that the layers which make them had before; of those that shrink.
     """
 
+    kind = "A plan"
+
     kept: Mapping[str, tuple[int, ...]]
     model: str = ""
     fingerprint: str = ""
@@ -43,47 +42,24 @@ class PruningPlan:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kept", {name: tuple(int(i) for i in kept) for name, kept in self.kept.items()})
 
-    def to_json(self) -> str:
-        """The plan as JSON text, with a format version."""
-        kept = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(kept))}" for name, kept in self.kept.items())
-        fields = {"format": _FORMAT, "model": self.model, "fingerprint": self.fingerprint}
-        fields |= {"before": self.before, "after": self.after, "widths": self.widths}
-        lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items())
-        return f'{{\n{lines},\n "kept": {{\n{kept}\n }}\n}}'
+    def fields(self) -> dict[str, Any]:
+        """All attributes."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     @classmethod
-    def from_json(cls, text: str) -> PruningPlan:
-        """The plan that `to_json` wrote.
+    def from_fields(cls, fields: dict[str, Any]) -> PruningPlan:
+        """The plan with these attributes."""
+        return cls(**fields)
 
-        Raises:
-            BadInput: the text is not a plan, or one of a newer format.
-        """
-        try:
-            data = json.loads(text)
-            version = data.pop("format")
-            if version == _FORMAT:
-                return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadInput(f"A plan must be JSON as PruningPlan.save writes it. Received: {error!r}.") from None
-        raise BadInput(f"The format of a plan must be {_FORMAT}. Received: {version!r}. Update keras_taylor.")
-
-    def save(self, path: str | Path) -> None:
-        """Write JSON to `path`, at once or not at all."""
-        write_text(path, self.to_json())
-
-    @classmethod
-    def load(cls, path: str | Path) -> PruningPlan:
-        """Read what `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
-
-    def __str__(self) -> str:
+    def parts(self) -> list[Table | str]:
+        """Kept channels per layer, and what the budgets count."""
         made = table(f"Plan for {self.model or 'a model'}", ("layer", "kept>", "of>"))
         for name, width in self.widths.items() if self.widths else {name: "" for name in self.kept}.items():
             made.add_row(name, str(len(self.kept[name])), str(width))
         for budget in self.before:
             percent = 100 * self.after[budget] / max(self.before[budget], 1)
             made.add_row(f"all {budget} ({percent:.1f} %)", f"{self.after[budget]:,}", f"{self.before[budget]:,}")
-        return render(made)
+        return [made]
 
 
 def totals(graph: ChannelGraph, keep: Any = None, cost: Cost | None = None) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, whole_number
 
 _BUDGETS = ("macs", "params", "channels")
 
@@ -71,8 +71,7 @@ class Target:
             raise BadInput(
                 f"Target(quantizer=) must go with a latency. Received: {self}. Quantize the result with kt.quantize."
             )
-        if not isinstance(self.threads, int) or isinstance(self.threads, bool) or self.threads < 1:
-            raise BadInput(f"Target(threads=) must be a whole number of at least 1. Received: {self.threads!r}.")
+        object.__setattr__(self, "threads", whole_number("Target(threads=)", self.threads))
 
     @property
     def timed(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keras_taylor._keras.batches import batches
+from keras_taylor._keras.batches import peek
 from keras_taylor._keras.model import layers_of
 from keras_taylor._measure.latency_budget import TRIES, Stopwatch
 from keras_taylor._plan.constraints import Constraints
@@ -15,96 +15,101 @@ from keras_taylor._plan.plan import decide
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
-from keras_taylor._repair.repair import Repair
-from keras_taylor._repair.repair import repair as repair_model
+from keras_taylor._repair.repair import Repair, repair
+from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import score
 from keras_taylor._score.scores import Scores
-from keras_taylor.criteria import Criterion
+from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import KerasTaylorError
 
-SCORING_EXAMPLES = 2048
+
+@dataclass(frozen=True)
+class Removed:
+    """What one removal made.
+
+    Attributes:
+        plan: what went, in terms of the model before.
+        model: the smaller model, repaired if that was asked for.
+        repair: what repair tried and chose, if it ran.
+    """
+
+    plan: PruningPlan
+    model: Any
+    repair: Repair | None
 
 
 @dataclass(frozen=True)
 class PruningStep:
-    """How channels are chosen: the options that `prune` and `fit_with_pruning` share."""
+    """How one removal is made: the recipe, and how data are read."""
 
-    criterion: Criterion
-    rank: str = "saving"
+    recipe: Recipe
     loss: Any = None
-    examples: int | None = SCORING_EXAMPLES
     batch_size: int = 32
     class_weight: Mapping[int, float] | None = None
-    repair: str | Sequence[str] | None = None
     seed: int = 0
-    verbose: int = 0
+    verbose: Any = 0
 
-    def scores(self, model: Any, data: Any) -> Scores:
-        """Score the model's channels with these options."""
+    def scores(self, graph: ChannelGraph, data: Any) -> Scores:
+        """The scores of the graph's channels."""
         return score(
-            model,
+            graph,
             data,
-            self.criterion,
+            criterion=self.recipe.criterion,
             loss=self.loss,
-            examples=self.examples,
+            examples=self.recipe.examples,
             batch_size=self.batch_size,
             class_weight=self.class_weight,
-            labels="given" if data is None or _labelled(data) else "sampled",
             seed=self.seed,
             verbose=self.verbose,
         )
 
-    def step(
+    def remove(
         self,
-        model: Any,
+        graph: ChannelGraph,
         data: Any,
         budgets: Mapping[str, float],
         constraints: Constraints,
         stopwatch: Stopwatch | None = None,
         tries: int = TRIES,
-    ) -> tuple[PruningPlan, Any, Repair | None]:
-        """One removal; the rebuilt model is verified against the masked one, and then repaired if that is asked for."""
-        scores = self.scores(model, data)
+    ) -> Removed:
+        """One removal; the rebuilt model is verified against the masked one before it is repaired.
+
+        Args:
+            graph: of the model that shrinks, which is not changed.
+            data: to score and repair on; None where the criterion needs none.
+            budgets: absolute, by name.
+            constraints: in terms of this graph.
+            stopwatch: times files, where a latency is among the budgets.
+            tries: how many files it may time.
+        """
+        scores = self.scores(graph, data)
         if stopwatch is None:
-            decided = decide(scores, budgets, constraints, rank=self.rank, cost=scores.graph.cost, asked=dict(budgets))
-            small = rebuild(model, decided)
+            plan = decide(scores, budgets, constraints, rank=self.recipe.rank, cost=graph.cost, asked=dict(budgets))
+            small = rebuild(graph, plan)
         else:
-            fitted = stopwatch.meet(model, scores, budgets, constraints, self.rank, tries)
-            decided, small = fitted.plan, fitted.model
-        check = verify(model, decided, small, _sample(data), tolerance=_tolerance(model))
+            fitted = stopwatch.meet(graph.model, scores, budgets, constraints, self.recipe.rank, tries)
+            plan, small = fitted.plan, fitted.model
+        check = verify(graph, plan, small, None if data is None else peek(data)[1], tolerance=_tolerance(graph.model))
         if not check.ok:
             raise KerasTaylorError(
                 f"The rebuilt model must compute what the masked one computes. Received: {check}. This is a fault of a layer "
                 "rule: please report it with print(kt.trace(model)), and keep the layers concerned meanwhile "
                 "(Constraints(keep=...))."
             )
-        if self.repair is None:
-            return decided, small, None
-        repaired = repair_model(
-            model,
-            decided,
+        if self.recipe.repair is None or data is None:
+            return Removed(plan, small, None)
+        repaired = repair(
+            graph,
+            plan,
             small,
             data,
-            self.repair,
-            examples=self.examples or sys.maxsize,
+            method=self.recipe.repair,
+            examples=self.recipe.examples or sys.maxsize,
             batch_size=self.batch_size,
             seed=self.seed,
             verbose=self.verbose,
         )
-        return decided, repaired.model, repaired
-
-
-def _labelled(data: Any) -> bool:
-    _, y, _ = next(batches(data, examples=1, batch_size=1, labels=False))
-    return y is not None
-
-
-def _sample(data: Any) -> Any:
-    """Two examples of the data, to verify on; None without data."""
-    if data is None:
-        return None
-    x, _, _ = next(batches(data, examples=2, batch_size=2, labels=False))
-    return x
+        return Removed(plan, repaired.model, repaired)
 
 
 def _tolerance(model: Any) -> float:

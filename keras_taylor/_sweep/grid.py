@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,15 +13,15 @@ from rich.console import Console
 from keras_taylor._measure.bops import bops
 from keras_taylor._measure.measure import measure
 from keras_taylor._output.files import write_atomically
-from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._plan.target import Target
 from keras_taylor._quantize.export import export_tflite
 from keras_taylor._quantize.quantize import Quantized, quantize
 from keras_taylor._quantize.quantizers import Int8PTQ, Int8QAT, Quantizer, quantizer_for
-from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._rebuild.rebuild import copy_model, rebuild
 from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.prune import prune
+from keras_taylor._run.recipe import Recipe
 from keras_taylor._run.report import Report, evaluate
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._run.step import PruningStep
@@ -74,21 +73,21 @@ def fill(grid: Grid, cells: Sequence[Cell], verbose: int) -> tuple[list[SweepRow
     return rows, skipped
 
 
-@dataclass
+@dataclass(frozen=True)
 class Grid:
     """What all rows share, and how one is made."""
 
-    model: Any
+    graph: ChannelGraph
     data: Any
     validation_data: Any
-    graph: ChannelGraph
     folder: SweepFolder
-    removal: PruningStep
-    constraints: Constraints
+    recipe: Recipe
     schedule: Schedule
     epochs: int
-    fitting: dict[str, Any]
-    measuring: dict[str, Any]
+    batch_size: int
+    steps_per_epoch: int | None
+    verbose: int
+    measuring: Mapping[str, Any]
 
     def row(self, cell: Cell) -> SweepRow:
         """Make the file of a cell, and measure it."""
@@ -139,7 +138,7 @@ class Grid:
         if isinstance(quantizer, Int8PTQ):
             return replace(quantizer, seed=cell.seed, calibration=_first(quantizer.calibration, self.data))
         if isinstance(quantizer, Int8QAT):
-            loss = quantizer.loss or self.model.loss
+            loss = quantizer.loss or self.graph.model.loss
             return replace(quantizer, seed=cell.seed, data=_first(quantizer.data, self.data), loss=loss)
         return quantizer
 
@@ -149,58 +148,49 @@ class Grid:
         plan_path, report_path = path.with_name("plan.json"), path.with_name("report.json")
         if not path.exists():
             keras.utils.set_random_seed(seed)
-            start = time.perf_counter()
             made, plan, report = self._prune(target, seed)
             self._compile(made)
-            report.settings["seconds"] = time.perf_counter() - start
             plan.save(plan_path)
             report.save(report_path)
             write_atomically(path, made.save)  # last: where it is, the others are
         plan = PruningPlan.load(plan_path)
         # Weights alone: a custom layer or loss need not be registered.
-        small = rebuild(self.model, plan)
+        small = rebuild(self.graph, plan)
         self._compile(small)
         small.load_weights(path)
-        seconds = json.loads(report_path.read_text(encoding="utf-8"))["settings"]["seconds"]
-        return small, plan, seconds
+        return small, plan, Report.load(report_path).seconds
 
     def _prune(self, target: float, seed: int) -> tuple[Any, PruningPlan, Report]:
         if not self.epochs and target == 1:
-            return rebuild(self.model, PruningPlan({})), PruningPlan({}), Report()
-        options = {
+            return copy_model(self.graph), PruningPlan({}), Report()
+        options: dict[str, Any] = {
             "target": Target(macs=target),
-            "criterion": self.removal.criterion,
-            "constraints": self.constraints,
-            "rank": self.removal.rank,
-            "examples": self.removal.examples,
-            "repair": self.removal.repair if target < 1 else None,
+            "recipe": self._recipe(target),
             "validation_data": self.validation_data,
+            "batch_size": self.batch_size,
             "seed": seed,
+            "verbose": "auto" if self.verbose > 1 else 0,
         }
         if self.epochs:
-            fitting = {**options, **self.fitting, "epochs": self.epochs, "schedule": self.schedule}
-            result = fit_with_pruning(self.model, self.data, **fitting)
-        else:
-            verbose = self.removal.verbose
-            result = prune(self.model, self.data, batch_size=self.fitting["batch_size"], verbose=verbose, **options)
+            options |= {"epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}
+        result = (fit_with_pruning if self.epochs else prune)(self.graph, self.data, **options)
         return result.model, result.plan, result.report
+
+    def _recipe(self, target: float) -> Recipe:
+        """The recipe for a target: there is nothing to repair in the unpruned model."""
+        return replace(self.recipe, schedule=self.schedule, repair=self.recipe.repair if target < 1 else None)
 
     def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[Quantized, PruningPlan]:
         assert isinstance(quantizer, Int8QAT)
+        model, verbose = self.graph.model, int(self.verbose > 1)
+        step = PruningStep(self._recipe(cell.target), model.loss, self.batch_size, seed=cell.seed, verbose=verbose)
         return quantize_while_pruning(
-            self.model,
-            self.data,
-            quantizer,
-            Target(macs=cell.target),
-            epochs=self.epochs,
-            schedule=self.schedule,
-            removal=replace(self.removal, seed=cell.seed, repair=self.removal.repair if cell.target < 1 else None),
-            constraints=self.constraints,
+            self.graph, self.data, quantizer, Target(macs=cell.target), epochs=self.epochs, schedule=self.schedule, step=step
         )
 
     def _compile(self, model: Any) -> None:
         """To measure; with an optimizer that has no slots to store."""
-        model.compile("sgd", self.model.loss, metrics=["accuracy"])
+        model.compile("sgd", self.graph.model.loss, metrics=["accuracy"])
 
 
 def _first(given: Any, default: Any) -> Any:

@@ -7,28 +7,26 @@ from typing import Any
 
 import keras
 
-from keras_taylor._plan.constraints import Constraints
-from keras_taylor._plan.pruning_plan import PruningPlan, totals
+from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._plan.target import Target
 from keras_taylor._quantize.quantize import Quantized, quantize
 from keras_taylor._quantize.quantizers import Int8QAT
-from keras_taylor._rebuild.rebuild import rebuild
-from keras_taylor._run.fit import Run
+from keras_taylor._rebuild.rebuild import copy_model
+from keras_taylor._run.run import Run
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._run.step import PruningStep
-from keras_taylor._trace.graph import trace
+from keras_taylor._trace.graph import ChannelGraph
 
 
 def quantize_while_pruning(
-    model: Any,
+    graph: ChannelGraph,
     data: Any,
     quantizer: Int8QAT,
     target: Target,
     *,
     epochs: int,
     schedule: Schedule,
-    removal: PruningStep,
-    constraints: Constraints,
+    step: PruningStep,
 ) -> tuple[Quantized, PruningPlan]:
     """Prune as `fit_with_pruning` does, with quantization-aware training in the place of fine-tuning.
 
@@ -36,43 +34,26 @@ def quantize_while_pruning(
     learning rate are the model's; `quantizer.epochs` more, with the quantizer's own, end the run.
 
     Args:
-        model: a compiled model; it is not changed.
+        graph: of a compiled model; it is not changed.
         data: labelled training data.
         quantizer: for the last epochs; its data are those of all epochs.
         target: the budget.
         epochs: before the last ones.
         schedule: of the removals.
-        removal: how channels are chosen.
-        constraints: what the plans must respect.
+        step: how one removal is made.
 
     Returns:
-        The quantized model, and all that was removed from `model`.
+        The quantized model, and all that was removed from the original.
     """
-    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-    recovery = replace(quantizer, optimizer=model.optimizer, learning_rate=rate)
-    graph = trace(model)
-    full = totals(graph)
-    run = _QuantizedRun(model, graph, rebuild(model, PruningPlan({})), data, epochs, None, {}, None)
-    run.quantizer = recovery
-    for step in range(1, schedule.steps + 1):
-        budgets = schedule.budgets(step, full, target.absolute(full))
-        run.remove(step, schedule.steps, removal, budgets, constraints)
-        run.train(epochs if step == schedule.steps else run.epoch + schedule.epochs_per_step)
-    return quantize(run.current, quantizer), run.plan
-
-
-class _QuantizedRun(Run):
-    """A run whose stretches of training simulate 8 bits."""
-
-    quantizer: Int8QAT
-
-    def note(self, name: str) -> None:
-        """No report: the sweep measures the file."""
-
-    def train(self, until: int) -> None:
-        """Quantization-aware epochs up to `until`."""
-        if until > self.epoch:
+    optimizer, full = graph.model.optimizer, graph.cost.totals()
+    rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+    run = Run(graph, copy_model(graph), data, step, epochs)
+    for number in range(1, schedule.steps + 1):
+        run.remove(number, schedule.steps, schedule.budgets(number, full, target.absolute(full)))
+        until = epochs if number == schedule.steps else run.epoch + schedule.epochs_per_step
+        if until > run.epoch:
             # Another order of the data in each stretch.
-            stretch = replace(self.quantizer, epochs=until - self.epoch, seed=self.quantizer.seed + self.epoch)
-            self.current = quantize(self.current, stretch).model
-            self.epoch = until
+            stretch = {"epochs": until - run.epoch, "seed": quantizer.seed + run.epoch}
+            recovery = replace(quantizer, optimizer=optimizer, learning_rate=rate, **stretch)
+            run.current, run.epoch = quantize(run.current, recovery).model, until
+    return quantize(run.current, quantizer), run.plan

@@ -10,7 +10,6 @@ from typing import Any
 
 from keras_taylor._keras.identity import described, described_data, identity_of
 from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
-from keras_taylor._plan.constraints import Constraints
 from keras_taylor._quantize.quantizers import Quantizer
 from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._trace.graph import ChannelGraph
@@ -76,23 +75,16 @@ _PACKAGES = ("ai-edge-litert", "keras", "keras-taylor", "tensorflow", "tensorflo
 
 
 def identity_of_sweep(
-    model: Any,
-    graph: ChannelGraph,
-    data: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    quantizers: Sequence[Quantizer],
+    graph: ChannelGraph, data: Mapping[str, Any], settings: Mapping[str, Any], quantizers: Sequence[Quantizer]
 ) -> dict[str, Any]:
     """All that must be equal for stored rows to be of the same sweep."""
+    rules = settings["constraints"]
+    constraints = {entry.name: described(getattr(rules, entry.name)) for entry in fields(rules)}
     return {
-        **identity_of(model, graph.fingerprint, data, settings),
+        **identity_of(graph.model, graph.fingerprint, data, {**settings, "constraints": constraints}),
         "quantizers": {quantizer.name: _options(quantizer) for quantizer in quantizers},
         "versions": {name: version(name) for name in _PACKAGES},
     }
-
-
-def described_constraints(constraints: Constraints) -> dict[str, Any]:
-    """Constraints as JSON values."""
-    return {field.name: described(getattr(constraints, field.name)) for field in fields(constraints)}
 
 
 def _options(quantizer: Quantizer) -> dict[str, Any]:

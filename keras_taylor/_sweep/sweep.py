@@ -7,46 +7,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._keras.batches import batches
-from keras_taylor._plan.constraints import Constraints, check_constraints
-from keras_taylor._plan.plan import check_rank
+from keras_taylor._keras.batches import joined
+from keras_taylor._keras.progress import verbosity
+from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
 from keras_taylor._quantize.quantizers import Int8QAT, Quantizer
 from keras_taylor._quantize.tflite import check_runs
-from keras_taylor._run.checks import check_feasible, check_readable, check_repair, check_validation
-from keras_taylor._run.schedule import Schedule, schedule_for
-from keras_taylor._run.step import SCORING_EXAMPLES, PruningStep
-from keras_taylor._score.score import DEFAULT_CRITERION
+from keras_taylor._run.checks import check_data, check_feasible, check_validation
+from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
+from keras_taylor._run.schedule import schedule_for
 from keras_taylor._sweep.grid import ORDERS, Cell, Grid, fill, with_defaults
-from keras_taylor._sweep.store import SweepFolder, described_constraints, identity_of_sweep
+from keras_taylor._sweep.store import SweepFolder, identity_of_sweep
 from keras_taylor._sweep.table import SweepTable
-from keras_taylor._trace.graph import trace
-from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor._trace.graph import as_graph
+from keras_taylor.errors import BadInput, unknown_name, whole_number
 
 
+@renamed(data="x")
+@takes_old_options
 def sweep(
     model: Any,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
     run_dir: str | Path,
-    validation_data: Any = None,
+    validation_data: Any,
     targets: Sequence[float] = (1.0, 0.7, 0.5, 0.3),
     quantizers: Sequence[str | Quantizer] = ("float32", "float16", "dynamic", "int8_ptq", "int8_qat"),
     orders: Sequence[str] = ("prune_quantize",),
     seeds: Sequence[int] = (0,),
     epochs: int = 10,
-    schedule: Schedule | None = None,
-    criterion: str | Criterion = DEFAULT_CRITERION,
-    constraints: Constraints | None = None,
-    rank: str = "saving",
-    repair: str | Sequence[str] | None = "auto",
-    examples: int | None = SCORING_EXAMPLES,
+    recipe: Recipe | None = None,
     batch_size: int = 32,
     steps_per_epoch: int | None = None,
     threads: int = 1,
     runs: int = 50,
-    verbose: int = 1,
+    verbose: Any = "auto",
 ) -> SweepTable:
     """Prune to every target, quantize in every precision, and measure the files: pruning and precision on one axis.
 
@@ -67,7 +63,8 @@ def sweep(
 
     Args:
         model: a built, compiled Functional or Sequential classifier; it is not changed.
-        data: training data as `fit` takes them. Quantizers without data of their own take these, too.
+        x: training data as `fit` takes them. Quantizers without data of their own take these, too.
+        y: labels, where `x` are input arrays.
         run_dir: the folder of this sweep.
         validation_data: labelled data on which the accuracy of the files is measured.
         targets: shares of the unpruned model's MACs.
@@ -75,17 +72,12 @@ def sweep(
         orders: see above.
         seeds: each is a repetition of everything.
         epochs: of fine-tuning for each target; 0 prunes in one shot.
-        schedule: see `kt.fit_with_pruning`, as for
-        criterion: and
-        constraints: and
-        rank: and
-        repair: `"auto"` by default; not applied to the unpruned model.
-        examples: as there.
-        batch_size: for arrays; quantizers that are given as names take it, too.
+        recipe: how every model is pruned; the unpruned one is not repaired. `kt.Recipe()` by default.
+        batch_size: examples in a batch, for arrays; quantizers that are given as names take it, too.
         steps_per_epoch: as in `fit`; quantizers that are given as names take it, too.
         threads: of LiteRT.
         runs: invocations of which the latency is the median.
-        verbose: 0 is silent, 1 prints a line per row, 2 shows training, too.
+        verbose: 0 is silent, 1 prints a line per row, 2 shows training, too; `"auto"` is 1.
 
     Returns:
         A `kt.SweepTable`.
@@ -101,68 +93,46 @@ def sweep(
         ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
         >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32"), np.arange(64) % 2
-        >>> table = kt.sweep(model, (x, y), validation_data=(x, y), targets=(1.0, 0.5), quantizers=("float32", "int8_ptq"),
+        >>> table = kt.sweep(model, x, y, validation_data=(x, y), targets=(1.0, 0.5), quantizers=("float32", "int8_ptq"),
         ...                  epochs=0, run_dir=tempfile.mkdtemp(), verbose=0)
         >>> [(row.target, row.quantizer, row.macs) for row in table.rows]
         [(1.0, 'float32', 2608), (1.0, 'int8_ptq', 2608), (0.5, 'float32', 1304), (0.5, 'int8_ptq', 1304)]
     """
-    rules = constraints or Constraints()
-    _check_grid(targets, orders, seeds, epochs)
-    check_rank(rank)
-    check_constraints(constraints)
-    check_readable(data)
+    recipe, data, level = recipe_for(recipe), joined(x, y), verbosity(verbose)
+    epochs = whole_number("epochs", epochs, least=0)
+    _check_axes(targets, orders, seeds, epochs)
     check_runs(batch_size=batch_size, threads=threads, runs=runs)
-    if validation_data is None:
-        raise BadInput("validation_data must be given: rows are compared by their accuracy on it. Received: None. Pass (x, y).")
-    check_validation(validation_data)
-    if not model.compiled:
-        raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
-    graph = trace(model)
-    if len(model.outputs) != 1:
-        raise BadInput(f"The model must have one output, whose accuracy is measured. Received: {len(model.outputs)}.")
-    if model.outputs[0].shape[-1] == 1:
-        raise BadInput(
-            "The model must put out one number per class. Received: a single output unit. Use two units and softmax."
-        )
+    graph = as_graph(model)
+    _check_classifier(graph.model, validation_data)
     for target in targets:
-        check_feasible(graph, Target(macs=target), rules)
-    check_repair(repair, data)
-    steps = schedule_for(schedule, epochs)
+        check_feasible(graph, Target(macs=target), recipe.constraints)
+    steps = schedule_for(recipe.schedule, epochs)
     chosen = [with_defaults(one, batch_size, steps_per_epoch) for one in quantizers]
     if len({quantizer.name for quantizer in chosen}) < len(chosen) or not chosen:
         raise BadInput(f"quantizers must be different, and at least one. Received: {[q.name for q in chosen]}.")
     for part in (data, validation_data):
-        next(batches(part, batch_size=1, examples=1))  # no labels or no examples: an error before any work
+        check_data(part, recipe, labels=True)
     settings = {
         "epochs": epochs,
         "schedule": str(steps),
-        "criterion": criterion_for(criterion).name,
-        **criterion_for(criterion).settings(),
-        "rank": rank,
-        "repair": repair,
-        "examples": examples,
+        **recipe.settings(),
         "batch_size": batch_size,
         "steps_per_epoch": steps_per_epoch,
-        "constraints": described_constraints(rules),
         "threads": threads,
         "runs": runs,
     }
-    identity = identity_of_sweep(model, graph, {"train": data, "validation": validation_data}, settings, chosen)
-    removal = PruningStep(
-        criterion_for(criterion), rank, model.loss, examples, batch_size, repair=repair, verbose=int(verbose > 1)
-    )
     grid = Grid(
-        model,
-        data,
-        validation_data,
-        graph,
-        SweepFolder(run_dir, identity),
-        removal,
-        rules,
-        steps,
-        epochs,
-        {"batch_size": batch_size, "steps_per_epoch": steps_per_epoch, "verbose": "auto" if verbose > 1 else 0},
-        {"threads": threads, "runs": runs, "batch_size": batch_size},
+        graph=graph,
+        data=data,
+        validation_data=validation_data,
+        folder=SweepFolder(run_dir, identity_of_sweep(graph, {"train": data, "validation": validation_data}, settings, chosen)),
+        recipe=recipe,
+        schedule=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        verbose=level,
+        measuring={"threads": threads, "runs": runs, "batch_size": batch_size, "verbose": 0},
     )
     cells = [
         Cell(float(target), seed, order, quantizer)
@@ -172,14 +142,14 @@ def sweep(
         for seed in seeds
         if order == "prune_quantize" or isinstance(quantizer, Int8QAT)
     ]
-    rows, skipped = fill(grid, cells, verbose)
+    rows, skipped = fill(grid, cells, level)
     without = ", ".join(quantizer.name for quantizer in chosen if not isinstance(quantizer, Int8QAT))
     if "quantize_while_pruning" in orders and without:
         skipped["quantize_while_pruning"] = f"it is an order for int8_qat alone, not for {without}"
-    return SweepTable(tuple(rows), {"model": model.name, **settings}, skipped)
+    return SweepTable(tuple(rows), {"model": graph.name, **settings}, skipped)
 
 
-def _check_grid(targets: Sequence[float], orders: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
+def _check_axes(targets: Sequence[float], orders: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
     if not targets or len(set(targets)) < len(targets):
         raise BadInput(f"targets must be different, and at least one. Received: {targets!r}.")
     for target in targets:
@@ -197,7 +167,20 @@ def _check_grid(targets: Sequence[float], orders: Sequence[str], seeds: Sequence
         or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
     ):
         raise BadInput(f"seeds must be different whole numbers of at least 0, and at least one. Received: {seeds!r}.")
-    if not isinstance(epochs, int) or epochs < 0:
-        raise BadInput(f"epochs must be a whole number of at least 0. Received: {epochs!r}.")
     if not epochs and "quantize_while_pruning" in orders:
         raise BadInput("quantize_while_pruning must have epochs to train in between. Received: epochs=0. Pass epochs=10.")
+
+
+def _check_classifier(model: Any, validation_data: Any) -> None:
+    """Raise `BadInput` unless the accuracy of the model can be measured on the validation data."""
+    if validation_data is None:
+        raise BadInput("validation_data must be given: rows are compared by their accuracy on it. Received: None. Pass (x, y).")
+    check_validation(validation_data)
+    if not model.compiled:
+        raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
+    if len(model.outputs) != 1:
+        raise BadInput(f"The model must have one output, whose accuracy is measured. Received: {len(model.outputs)}.")
+    if model.outputs[0].shape[-1] == 1:
+        raise BadInput(
+            "The model must put out one number per class. Received: a single output unit. Use two units and softmax."
+        )

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
+
+from rich.table import Table
 
 from keras_taylor._output.files import write_text
-from keras_taylor._output.tables import render, table
+from keras_taylor._output.results import StoredResult
+from keras_taylor._output.tables import table
 from keras_taylor._sweep.answer import answer
 from keras_taylor._sweep.figure import draw
 from keras_taylor._sweep.rows import SweepGroup, SweepRow, front, grouped, mean_and_spread
 from keras_taylor.errors import BadInput
 
-_FORMAT = 1
-
 
 @dataclass(frozen=True)
-class SweepTable:
+class SweepTable(StoredResult):
     """The rows of a sweep; `print(table)` marks those that no other one beats with a star.
 
     Attributes:
@@ -38,6 +39,8 @@ class SweepTable:
         >>> [best.target for best in kt.SweepTable((small, worse)).pareto("bops", "accuracy")]
         [0.5]
     """
+
+    kind = "A table"
 
     rows: tuple[SweepRow, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -74,60 +77,51 @@ class SweepTable:
         """Draw accuracy against BOPs (.svg, .png or .pdf): prune only, quantize only, both."""
         draw(self.groups(), path)
 
-    def to_json(self) -> str:
-        """Settings, rows and what was skipped, as JSON text with a format version."""
-        fields = {"format": _FORMAT, "settings": self.settings, "skipped": self.skipped}
-        return json.dumps({**fields, "rows": [asdict(row) for row in self.rows]}, indent=1, default=str)
+    def fields(self) -> dict[str, Any]:
+        """Settings, what was skipped, and the rows."""
+        return {
+            "settings": dict(self.settings),
+            "skipped": dict(self.skipped),
+            "rows": [asdict(row) for row in self.rows],
+        }
 
     @classmethod
-    def from_json(cls, text: str) -> SweepTable:
-        """The table that `to_json` wrote.
-
-        Raises:
-            BadInput: the text is not a table, or one of a newer format.
-        """
-        try:
-            data = json.loads(text)
-            if data["format"] == _FORMAT:
-                return cls(tuple(SweepRow(**row) for row in data["rows"]), data["settings"], data["skipped"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"A table must be JSON as SweepTable.save writes it. Received: {error!r}.") from None
-        raise BadInput(f"The format of a table must be {_FORMAT}. Received: {data['format']!r}. Update keras_taylor.")
+    def from_fields(cls, fields: dict[str, Any]) -> SweepTable:
+        """The table with these rows."""
+        return cls(tuple(SweepRow(**row) for row in fields["rows"]), fields["settings"], fields["skipped"])
 
     def save(self, path: str | Path) -> None:
-        """Write JSON to `path`, at once or not at all."""
-        write_text(path, self.to_json())
+        """Write the table to `path`, at once or not at all: its suffix is .json (for `load`), .csv (every row) or .md.
 
-    @classmethod
-    def load(cls, path: str | Path) -> SweepTable:
-        """Read what `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        Raises:
+            BadInput: another suffix, or nothing can be written there.
+        """
+        forms: dict[str, Callable[[], str]] = {".json": self.to_json, ".csv": self._csv, ".md": self._markdown}
+        if Path(path).suffix not in forms:
+            raise BadInput(f"path of a table must end with .json, .csv or .md. Received: {str(path)!r}.")
+        write_text(path, forms[Path(path).suffix]())
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write all rows, one per line, with a header, to `path`."""
-        stream = io.StringIO()
-        names = [entry.name for entry in fields(SweepRow)]
-        writer = csv.DictWriter(stream, ["pareto", *names], lineterminator="\n")
-        writer.writeheader()
-        best = self.pareto()
-        writer.writerows({"pareto": int(row in best), **asdict(row)} for row in self.rows)
-        write_text(path, stream.getvalue())
-
-    def to_markdown(self) -> str:
-        """The printed table as Markdown."""
-        lines = [" | ".join(name.rstrip(">") for name in _COLUMNS)]
-        lines.append(" | ".join("---:" if name.endswith(">") else "---" for name in _COLUMNS))
-        lines += [" | ".join(cells) for cells in self._cells()]
-        return "\n".join(f"| {line} |" for line in lines)
-
-    def __str__(self) -> str:
+    def parts(self) -> list[Table | str]:
+        """The groups of rows, stars at those that no other one beats, and what has no row."""
         seeds = sorted({row.seed for row in self.rows})
         caption = f"* no other one has fewer BOPs and at least this accuracy; 1 MAC = 1; seeds {seeds}"
         common = ", ".join(f"{name}={value}" for name, value in self.settings.items())
         made = table("Sweep: the .tflite files in LiteRT", _COLUMNS, "\n".join(filter(None, (caption, common))))
         for cells in self._cells():
             made.add_row(*cells)
-        return render(made) + "".join(f"no row: {name}: {reason}\n" for name, reason in self.skipped.items())
+        return [made, *(f"no row: {name}: {reason}" for name, reason in self.skipped.items())]
+
+    def _markdown(self) -> str:
+        return self.render("markdown") + "\n"
+
+    def _csv(self) -> str:
+        stream = io.StringIO()
+        names = [entry.name for entry in fields(SweepRow)]
+        writer = csv.DictWriter(stream, ["pareto", *names], lineterminator="\n")
+        writer.writeheader()
+        best = self.pareto()
+        writer.writerows({"pareto": int(row in best), **asdict(row)} for row in self.rows)
+        return stream.getvalue()
 
     def _cells(self) -> list[tuple[str, ...]]:
         best = self.front()

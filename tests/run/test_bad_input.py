@@ -45,7 +45,9 @@ def scores():
 
 
 def fitted(model, data, **options):
-    return kt.fit_with_pruning(model, *data, **{"target": kt.Target(macs=0.5), "epochs": 1, "verbose": 0, **options})
+    return kt.fit_with_pruning(
+        model, *data, **{"target": kt.Target(macs=0.5), "epochs": 1, "verbose": 0, **nets.with_recipe(options)}
+    )
 
 
 DATA = nets.images(8)
@@ -59,7 +61,11 @@ CASES = {
         errors.UnsupportedModel,
         "without an input shape. Start it with keras.Input",
     ),
-    "an unbuilt model, pruned": (lambda: kt.prune(unbuilt(), DATA, HALF), errors.UnsupportedModel, "model must be built"),
+    "an unbuilt model, pruned": (
+        lambda: kt.prune(unbuilt(), *DATA, target=HALF),
+        errors.UnsupportedModel,
+        "model must be built",
+    ),
     "a subclassed model": (
         lambda: kt.trace(Subclassed()),
         errors.UnsupportedModel,
@@ -83,13 +89,33 @@ CASES = {
     ),
     "fitting a model that is not compiled": (lambda: fitted(nets.chain(), DATA), errors.BadInput, "The model must be compiled"),
     "validation of a model that is not compiled": (
-        lambda: kt.prune(nets.chain(), target=HALF, criterion="random", validation_data=DATA),
+        lambda: kt.prune(nets.chain(), target=HALF, recipe=kt.Recipe(criterion="random"), validation_data=DATA),
         errors.BadInput,
         "validation_data needs a compiled model",
     ),
     # targets
-    "no target": (lambda: kt.prune(chain(), DATA), errors.BadInput, "target must be a kt.Target. Received: None"),
-    "a bare number": (lambda: kt.prune(chain(), DATA, 0.5), errors.BadInput, "Write target=kt.Target(macs=0.5)"),
+    "no target": (
+        lambda: kt.prune(chain(), *DATA, target=None),
+        errors.BadInput,
+        "target must be a kt.Target. Received: None",
+    ),
+    "a bare number": (lambda: kt.prune(chain(), *DATA, target=0.5), errors.BadInput, "Write target=kt.Target(macs=0.5)"),
+    "a target in the place of labels": (
+        lambda: kt.prune(chain(), DATA[0], HALF, target=HALF),
+        errors.BadInput,
+        "y must be labels: an array, or a structure of arrays. Received: Target(macs=0.5). Options are passed by name",
+    ),
+    "a recipe and its parts": (
+        lambda: kt.prune(chain(), *DATA, target=HALF, recipe=kt.Recipe(), criterion="random"),
+        errors.BadInput,
+        "criterion belong into recipe. Received: both. Write recipe=kt.Recipe(criterion=...)",
+    ),
+    "a recipe that is a name": (
+        lambda: kt.prune(chain(), *DATA, target=HALF, recipe="taylor"),
+        errors.BadInput,
+        "recipe must be a kt.Recipe. Received: 'taylor'",
+    ),
+    "data and x": (lambda: kt.prune(chain(), DATA, data=DATA, target=HALF), errors.BadInput, "Pass x alone"),
     "an empty target": (lambda: kt.Target(), errors.BadInput, "Target must have a budget"),
     "target zero": (lambda: kt.Target(macs=0), errors.BadInput, "must be a fraction in (0, 1] or a whole number above 1"),
     "a negative target": (lambda: kt.Target(params=-0.5), errors.BadInput, "Target(params=) must be a fraction in (0, 1]"),
@@ -99,7 +125,7 @@ CASES = {
     "target nan": (lambda: kt.Target(macs=float("nan")), errors.BadInput, "Received: macs=nan"),
     "an infinite target": (lambda: kt.Target(macs=float("inf")), errors.BadInput, "Received: macs=inf"),
     "below the reachable minimum": (
-        lambda: kt.prune(chain(), DATA, kt.Target(macs=0.01)),
+        lambda: kt.prune(chain(), *DATA, target=kt.Target(macs=0.01)),
         errors.InfeasibleTarget,
         "smallest reachable 1,118 (0.088 of all). Locks in the way: logits (model output)",
     ),
@@ -110,17 +136,17 @@ CASES = {
     ),
     # names
     "an unknown criterion": (
-        lambda: kt.score(chain(), DATA, "tailor"),
+        lambda: kt.score(chain(), *DATA, criterion="tailor"),
         errors.UnknownName,
         "Received: 'tailor'. Did you mean 'taylor'?",
     ),
     "a criterion like no other": (
-        lambda: kt.score(chain(), DATA, "zzz"),
+        lambda: kt.score(chain(), *DATA, criterion="zzz"),
         errors.UnknownName,
         "Known: activation, activation_std, apoz",
     ),
     "a criterion class": (
-        lambda: kt.score(chain(), DATA, kt.criteria.Taylor),
+        lambda: kt.score(chain(), *DATA, criterion=kt.criteria.Taylor),
         errors.BadInput,
         "a name or a kt.Criterion instance",
     ),
@@ -169,10 +195,10 @@ CASES = {
     "a single bound": (lambda: kt.Constraints(bounds={"a": 5}), errors.BadInput, "must map a layer to (at least, at most)"),
     # data
     "no data": (lambda: kt.score(chain()), errors.BadInput, "data must be given for criterion 'taylor_gate'"),
-    "no labels": (lambda: kt.score(chain(), DATA[0]), errors.BadInput, "data must have labels. Received: inputs alone"),
-    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],)), errors.BadInput, "data must have labels"),
+    "no labels": (lambda: kt.score(chain(), DATA[0], labels="given"), errors.BadInput, "data must have labels"),
+    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],), labels="given"), errors.BadInput, "data must have labels"),
     "no labels in a data set": (
-        lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA[0]).batch(4)),
+        lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA[0]).batch(4), labels="given"),
         errors.BadInput,
         "data must have labels",
     ),
@@ -199,7 +225,7 @@ CASES = {
         "Received: NaN or infinity in conv2.",
     ),
     "NaN in the data": (
-        lambda: kt.prune(chain(), (DATA[0] * np.nan, DATA[1]), HALF),
+        lambda: kt.prune(chain(), DATA[0] * np.nan, DATA[1], target=HALF),
         errors.BadInput,
         "data must be finite. Received: NaN or infinity in the inputs",
     ),

@@ -80,7 +80,7 @@ def run(trained_model, tmp_path_factory):
         *TRAIN,
         target=kt.Target(macs=0.5),
         epochs=3,
-        schedule=kt.Schedule.linear(steps=2),
+        recipe=kt.Recipe(schedule=kt.Schedule.linear(steps=2), repair=None),
         validation_data=VALIDATION,
         callbacks=[log],
         run_dir=folder,
@@ -152,9 +152,8 @@ class TestRun:
 def fit(model, data=TRAIN, *rest, epochs=2, **options):
     options.setdefault("target", kt.Target(macs=0.6))
     options.setdefault("verbose", 0)
-    return kt.fit_with_pruning(
-        model, *(data if isinstance(data, tuple) and not rest else (data, *rest)), epochs=epochs, **options
-    )
+    given = data if isinstance(data, tuple) and not rest else (data, *rest)
+    return kt.fit_with_pruning(model, *given, epochs=epochs, **nets.with_recipe(options))
 
 
 SMALL = (X[:96], Y[:96])
@@ -163,14 +162,12 @@ SMALL = (X[:96], Y[:96])
 class TestArguments:
     def test_arrays_in_a_tuple_with_weights(self, model):
         weights = np.ones(96, "float32")
-        result = kt.fit_with_pruning(model, (*SMALL, weights), target=kt.Target(macs=0.6), epochs=1, verbose=0)
+        result = fit(model, (*SMALL, weights), None, epochs=1)
         assert result.history.epoch == [0]
 
     def test_tf_data(self, model):
         data = tf.data.Dataset.from_tensor_slices(SMALL).shuffle(96, seed=0).batch(32)
-        result = kt.fit_with_pruning(
-            model, data, target=kt.Target(params=0.6), epochs=2, validation_data=data, callbacks=[log := Log()], verbose=0
-        )
+        result = fit(model, data, target=kt.Target(params=0.6), validation_data=data, callbacks=[log := Log()])
         assert log.begins == [0, 1] and kt.trace(result.model).params <= 0.6 * kt.trace(model).params
 
     def test_a_py_dataset(self, model):
@@ -181,7 +178,7 @@ class TestArguments:
             def __getitem__(self, i):
                 return X[32 * i : 32 * i + 32], Y[32 * i : 32 * i + 32]
 
-        assert kt.fit_with_pruning(model, Batches(), target=kt.Target(macs=0.6), epochs=1, verbose=0).history.epoch == [0]
+        assert fit(model, Batches(), epochs=1).history.epoch == [0]
 
     def test_class_weight_and_batch_size(self, model):
         heavy = fit(model, SMALL, epochs=1, class_weight={3: 50.0}, batch_size=48)
@@ -191,17 +188,7 @@ class TestArguments:
     def test_steps_per_epoch_of_an_endless_data_set(self, model):
         data = tf.data.Dataset.from_tensor_slices(SMALL).repeat().batch(16)
         steps = int(model.optimizer.iterations.numpy())
-        result = kt.fit_with_pruning(
-            model,
-            data,
-            target=kt.Target(macs=0.6),
-            epochs=2,
-            steps_per_epoch=3,
-            examples=64,
-            validation_data=data,
-            validation_steps=2,
-            verbose=0,
-        )
+        result = fit(model, data, steps_per_epoch=3, examples=64, validation_data=data, validation_steps=2)
         assert int(result.model.optimizer.iterations.numpy()) == steps + 2 * 3
 
     def test_loss_optimizer_and_metrics_that_are_given(self):
@@ -295,24 +282,37 @@ class TestOutput:
 class TestPrune:
     def test_one_shot(self, model):
         before = nets.state(model)
-        result = kt.prune(model, TRAIN, target=kt.Target(macs=0.5), validation_data=VALIDATION, examples=128)
+        recipe = kt.Recipe(examples=128, repair="lstsq")
+        result = kt.prune(model, *TRAIN, target=kt.Target(macs=0.5), recipe=recipe, validation_data=VALIDATION, verbose=0)
         nets.assert_same_state(before, nets.state(model))
         assert kt.trace(result.model).macs <= 0.5 * kt.trace(model).macs
         assert [stage.name for stage in result.report.stages] == ["before", "final"]
-        assert result.report["final"].metrics["accuracy"] <= 1.0
+        accuracy = result.model.evaluate(*VALIDATION, verbose=0, return_dict=True)["accuracy"]
+        assert result.report["final"].metrics["accuracy"] == pytest.approx(accuracy)
         assert result.model.compiled and result.history.history == {}
+        assert result.repair.chosen == ("lstsq",)
+        assert [a.shape for a in result.model.weights] == [a.shape for a in kt.rebuild(model, result.plan).weights]
+
+    def test_without_repair_it_is_the_masked_model(self, model):
+        result = kt.prune(model, *TRAIN, target=kt.Target(macs=0.5), recipe=kt.Recipe(examples=64, repair=None), verbose=0)
+        assert result.repair is None and result.report.settings["repair"] is None
         assert kt.verify(model, result.plan, result.model).ok
+
+    def test_repair_is_the_default_and_shown(self, model):
+        result = kt.prune(model, X[:128], target=kt.Target(macs=0.5), verbose=0)
+        assert result.report.settings["repair"] == "auto" and result.repair is not None
+        assert "Pruning report" in str(result) and "lstsq" in str(result)
 
     def test_controls_need_no_data(self, model):
         for criterion in ("random", "magnitude"):
-            result = kt.prune(model, target=kt.Target(macs=0.7), criterion=criterion)
+            result = kt.prune(model, target=kt.Target(macs=0.7), recipe=kt.Recipe(criterion=criterion), verbose=0)
             assert result.report.stages[0].metrics == {}
 
     def test_a_wrongly_cut_weight_is_caught_by_verify(self, model, monkeypatch):
         cut = rebuild.apply_cut
         monkeypatch.setattr(rebuild, "apply_cut", lambda value, cuts: cut(value, [(a, k[::-1]) for a, k in cuts]))
         with pytest.raises(kt.errors.KerasTaylorError, match="This is a fault of a layer rule"):
-            kt.prune(model, target=kt.Target(macs=0.7), criterion="random")
+            kt.prune(model, target=kt.Target(macs=0.7), recipe=kt.Recipe(criterion="random"), verbose=0)
 
 
 @pytest.mark.large
@@ -321,7 +321,14 @@ def test_digits_keep_their_accuracy_at_half_the_macs():
     model = compiled()
     model.fit(X[:1400], Y[:1400], epochs=15, verbose=0)
     result = kt.fit_with_pruning(
-        model, X[:1400], Y[:1400], target=kt.Target(macs=0.5), epochs=10, validation_data=VALIDATION, verbose=0
+        model,
+        X[:1400],
+        Y[:1400],
+        target=kt.Target(macs=0.5),
+        epochs=10,
+        recipe=kt.Recipe(repair=None),
+        validation_data=VALIDATION,
+        verbose=0,
     )
     metrics = [result.report[name].metrics["accuracy"] for name in ("before", "final")]
     assert metrics[1] >= metrics[0] - 0.01

@@ -10,8 +10,8 @@ import pytest
 
 import keras_taylor as kt
 from keras_taylor._quantize.quantizers import Int8PTQ, Int8QAT
+from keras_taylor._sweep import grid as module
 from keras_taylor._sweep import quantize_while_pruning as joint
-from keras_taylor._sweep import sweep as module
 from keras_taylor.errors import BadInput, InfeasibleTarget, UnknownName
 from tests import nets
 
@@ -37,7 +37,7 @@ SMALL |= {"validation_data": VALIDATION, "runs": 2, "verbose": 0, "repair": None
 
 
 def swept(folder, model=None, data=DATA, **options):
-    return kt.sweep(model or net(), data, run_dir=folder, **{**SMALL, **options})
+    return kt.sweep(model or net(), data, run_dir=folder, **nets.with_recipe({**SMALL, **options}))
 
 
 def lasting(table):
@@ -265,7 +265,7 @@ def test_groups_are_means_over_seeds():
     assert len(table.groups()) == 2 and group.number("accuracy") == pytest.approx(0.8)
     assert group.spread("accuracy") == pytest.approx(0.1 * np.sqrt(2)) and table.groups()[1].spread("accuracy") == 0
     assert [g.target for g in table.front()] == [0.5]  # as good on average, and smaller
-    assert "0.8000 ± 0.1414" in table.to_markdown()
+    assert "0.8000 ± 0.1414" in table.render("markdown")
 
 
 def test_the_answer_is_computed_from_the_rows():
@@ -296,12 +296,15 @@ def test_tables_and_files(tmp_path):
     table = grid()
     table.save(tmp_path / "table.json")
     assert kt.SweepTable.load(tmp_path / "table.json") == table
-    table.to_csv(tmp_path / "table.csv")
+    table.save(tmp_path / "table.csv")
+    table.save(tmp_path / "table.md")
     lines = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
     assert len(lines) == 12 and [line["pareto"] for line in lines].count("1") == len(table.pareto())
     printed = str(table)
     assert sum(line.startswith("│ * ") for line in printed.splitlines()) == len(table.pareto())
-    assert table.to_markdown().count("\n") == 13
+    assert sum(line.startswith("|") for line in (tmp_path / "table.md").read_text().splitlines()) == 14
+    with pytest.raises(BadInput, match=r"must end with .json, .csv or .md"):
+        table.save(tmp_path / "table.txt")
     with pytest.raises(BadInput, match="must be JSON as SweepTable"):
         kt.SweepTable.from_json("[]")
     with pytest.raises(BadInput, match="format of a table must be 1"):

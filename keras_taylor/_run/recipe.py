@@ -1,0 +1,83 @@
+"""How a model is pruned: the options that `prune`, `fit_with_pruning` and `sweep` share, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ParamSpec, TypeVar
+
+from keras_taylor._output.deprecations import gathered
+from keras_taylor._plan.constraints import Constraints, constraints_for
+from keras_taylor._plan.plan import check_rank
+from keras_taylor._repair.repair import check_method
+from keras_taylor._run.schedule import Schedule
+from keras_taylor._score.score import DEFAULT_CRITERION
+from keras_taylor.criteria import Criterion, criterion_for
+from keras_taylor.errors import BadInput, whole_number
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is pruned: which channels go, in how many steps, and what is done about it.
+
+    Args:
+        criterion: a name or a `kt.Criterion`: what a channel is worth.
+        rank: `"saving"` ranks by score per unit of budget saved, `"score"` by the plain score, as the paper does.
+        constraints: what every plan must respect, in terms of the unpruned model.
+        schedule: the steps to the budget, for `kt.fit_with_pruning` and `kt.sweep`; by default as many steps of one epoch as
+            half of the epochs allows, at most 5.
+        repair: a method of `kt.repair` that follows each removal, or None for no repair. Without data nothing is repaired.
+        examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
+
+    Raises:
+        BadInput: a value that cannot be used.
+        UnknownName: a criterion or a method of repair that does not exist.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> kt.Recipe(criterion="taylor", rank="score", repair=None).criterion.name
+        'taylor'
+    """
+
+    criterion: str | Criterion = DEFAULT_CRITERION
+    rank: str = "saving"
+    constraints: Constraints = field(default_factory=Constraints)
+    schedule: Schedule | None = None
+    repair: str | Sequence[str] | None = "auto"
+    examples: int | None = 2048
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "criterion", criterion_for(self.criterion))
+        check_rank(self.rank)
+        object.__setattr__(self, "constraints", constraints_for(self.constraints))
+        if self.schedule is not None and not isinstance(self.schedule, Schedule):
+            raise BadInput(f"schedule must be a kt.Schedule. Received: {self.schedule!r}. Write kt.Schedule.linear(steps=3).")
+        if self.repair is not None:
+            check_method(self.repair)
+        if self.examples is not None:
+            object.__setattr__(self, "examples", whole_number("Recipe(examples=)", self.examples))
+
+    def settings(self) -> dict[str, Any]:
+        """The options as values for a report; the criterion with its own."""
+        shown = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("criterion", "schedule")}
+        chosen = criterion_for(self.criterion)
+        return {"criterion": chosen.name, **chosen.settings(), **shown}
+
+
+def recipe_for(given: Recipe | None) -> Recipe:
+    """The recipe; the default one for None.
+
+    Raises:
+        BadInput: something else.
+    """
+    if given is not None and not isinstance(given, Recipe):
+        raise BadInput(f"recipe must be a kt.Recipe. Received: {given!r}. Write recipe=kt.Recipe(criterion='taylor2').")
+    return given or Recipe()
+
+
+def takes_old_options(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorator: the options of a recipe may also be given one by one, as before there were recipes; with a warning."""
+    return gathered("recipe", Recipe)(function)

@@ -1,0 +1,187 @@
+"""A run: the state of a model that is pruned and trained in turns."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_taylor._keras.progress import verbosity
+from keras_taylor._measure.latency_budget import TRIES, Stopwatch
+from keras_taylor._output.files import write_atomically, write_text
+from keras_taylor._output.run_dir import writable_folder
+from keras_taylor._plan.constraints import Constraints
+from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
+from keras_taylor._rebuild.rebuild import flat_names
+from keras_taylor._repair.repair import Repair
+from keras_taylor._run.report import Report, evaluate, timed
+from keras_taylor._run.step import PruningStep
+from keras_taylor._trace.graph import ChannelGraph, trace
+
+
+class Run:
+    """The current model, what is left of the original's channels, history and report.
+
+    Args:
+        graph: of the original.
+        current: a compiled copy of it: the model to start with.
+        data: training data.
+        step: how one removal is made.
+        epochs: in all.
+        callbacks: as in `fit`.
+        fitting: other arguments of `fit`.
+        settings: for the report.
+        folder: where the run's files go, if anywhere.
+        stopwatch: times files, where a latency is among the budgets.
+    """
+
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        current: Any,
+        data: Any,
+        step: PruningStep,
+        epochs: int,
+        callbacks: Sequence[Any] | None = None,
+        fitting: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        folder: Path | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        self.graph = graph
+        self.names = flat_names(graph)
+        self.current = current
+        self.alive = np.ones(graph.channels, bool)
+        self.data = data
+        self.step = step
+        self.epochs = epochs
+        self.epoch = 0
+        self.callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
+        self.fitting = dict(fitting or {})
+        self.folder = folder
+        self.stopwatch = stopwatch
+        self.report = Report(settings or {})
+        self.repaired: Repair | None = None
+        self.history = keras.callbacks.History()
+        self.history.history = {}
+        self.history.epoch = []
+        self.history.set_model(current)
+        self._start = time.perf_counter()
+        self._graph: ChannelGraph | None = None
+
+    @property
+    def plan(self) -> PruningPlan:
+        """All that was removed so far, as a plan for the original model."""
+        return from_mask(self.graph, self.alive)
+
+    @property
+    def current_graph(self) -> ChannelGraph:
+        """The graph of the current model, traced once for each model."""
+        if self._graph is None or self._graph.model is not self.current:
+            self._graph = trace(self.current)
+        return self._graph
+
+    def note(self, name: str) -> None:
+        """Add a row to the report, and write the run's files."""
+        found = evaluate(
+            self.current,
+            self.fitting["validation_data"],
+            self.fitting["validation_batch_size"] or self.fitting["batch_size"],
+            self.fitting["validation_steps"],
+        )
+        found |= timed(self.stopwatch.pruned if self.stopwatch else None)
+        self.report = self.report.with_settings(self.stopwatch.settings() if self.stopwatch else {}).with_stage(
+            name, self.current_graph, found, seconds=time.perf_counter() - self._start, epochs=self.epoch
+        )
+        if self.folder is not None:
+            write_atomically(self.folder / "model.keras", self.current.save)
+            self.plan.save(self.folder / "plan.json")
+            self.report.save(self.folder / "report.json")
+            text = json.dumps({"epoch": self.history.epoch, **self.history.history}, indent=1)
+            write_text(self.folder / "history.json", text)
+
+    def remove(self, number: int, steps: int, budgets: Mapping[str, float]) -> None:
+        """Removal `number` of `steps`. A latency has to be met in the last one only."""
+        graph, constraints = self.current_graph, self._translated(self.step.recipe.constraints)
+        tries = TRIES if number == steps else 1
+        removed = self.step.remove(graph, self.data, budgets, constraints, self.stopwatch, tries)
+        self._forget(graph, removed.plan)
+        self.current, self.repaired = removed.model, removed.repair
+        if verbosity(self.step.verbose):
+            left, full = removed.plan.after["macs"], self.graph.macs
+            print(f"Pruning step {number}/{steps}: {left:,} of {full:,} MACs left ({100 * left / full:.1f} %)")
+
+    def train(self, until: int) -> None:
+        """Fine-tune up to epoch `until`, or until a callback stops the training."""
+        if until <= self.epoch:
+            return
+        x, y, weight = self.data, None, None
+        if isinstance(x, (tuple, list)):
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(x))
+        arguments = dict(self.fitting)
+        if isinstance(x, tf.data.Dataset) and arguments["steps_per_epoch"]:
+            x = x.skip(self.epoch * arguments["steps_per_epoch"])  # go on where the stretch before ended
+        if y is None:
+            arguments.pop("batch_size")
+            arguments.pop("shuffle")
+        history = self.current.fit(
+            x,
+            y,
+            sample_weight=weight,
+            initial_epoch=self.epoch,
+            epochs=self.epochs,
+            callbacks=[*self.callbacks, _StopAfter(until)],
+            **arguments,
+        )
+        self.epoch += len(history.epoch)
+        self.history.epoch.extend(history.epoch)
+        for name, values in history.history.items():
+            self.history.history.setdefault(name, []).extend(values)
+        self.history.set_model(self.current)
+
+    def _translated(self, constraints: Constraints) -> Constraints:
+        """The constraints with names and fractions in terms of the current, already smaller model."""
+        widths = {name: len(ids) for ids, name in self.graph.births}
+        keep = [self.names[name] for name in constraints.kept_layers(list(widths))]
+        bounds = {self.names[name]: constraints.bounds_of(name, widths[name]) for name in constraints.bounds}
+        return replace(constraints, keep=keep, bounds=bounds)
+
+    def _forget(self, graph: ChannelGraph, decided: PruningPlan) -> None:
+        """Carry the channels that `decided` removes from the current model over to the original's."""
+        left = graph.keep_labels(to_mask(graph, decided))
+        now = {name: left[ids] for ids, name in graph.births}
+        before = self.alive.copy()
+        for ids, name in self.graph.births:
+            channels = self.graph.channel[ids]
+            if (self.graph.locks[channels] != "").all():
+                continue  # nothing of it went
+            self.alive[channels[before[channels]][~now[self.names[name]]]] = False
+
+
+class _StopAfter(keras.callbacks.Callback):
+    """Ends a `fit` before its last epoch, so that "Epoch 3/10" is right in every stretch."""
+
+    def __init__(self, until: int) -> None:
+        super().__init__()
+        self.until = until
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Stop when the stretch is over."""
+        if epoch + 1 >= self.until:
+            self.model.stop_training = True
+
+
+def run_folder(run_dir: str | Path | None) -> Path | None:
+    """The folder of a run, made where it is missing; None for None.
+
+    Raises:
+        BadInput: it cannot be made or written to.
+    """
+    return None if run_dir is None else writable_folder(run_dir, (".",))
