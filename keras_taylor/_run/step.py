@@ -44,7 +44,7 @@ class PruningStep:
         return score(
             model,
             data,
-            self.criterion,
+            criterion=self.criterion,
             loss=self.loss,
             examples=self.examples,
             batch_size=self.batch_size,

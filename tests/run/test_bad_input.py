@@ -110,17 +110,17 @@ CASES = {
     ),
     # names
     "an unknown criterion": (
-        lambda: kt.score(chain(), DATA, "tailor"),
+        lambda: kt.score(chain(), DATA, criterion="tailor"),
         errors.UnknownName,
         "Received: 'tailor'. Did you mean 'taylor'?",
     ),
     "a criterion like no other": (
-        lambda: kt.score(chain(), DATA, "zzz"),
+        lambda: kt.score(chain(), DATA, criterion="zzz"),
         errors.UnknownName,
         "Known: activation, activation_std, apoz",
     ),
     "a criterion class": (
-        lambda: kt.score(chain(), DATA, kt.criteria.Taylor),
+        lambda: kt.score(chain(), DATA, criterion=kt.criteria.Taylor),
         errors.BadInput,
         "a name or a kt.Criterion instance",
     ),
@@ -169,10 +169,14 @@ CASES = {
     "a single bound": (lambda: kt.Constraints(bounds={"a": 5}), errors.BadInput, "must map a layer to (at least, at most)"),
     # data
     "no data": (lambda: kt.score(chain()), errors.BadInput, "data must be given for criterion 'taylor_gate'"),
-    "no labels": (lambda: kt.score(chain(), DATA[0]), errors.BadInput, "data must have labels. Received: inputs alone"),
-    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],)), errors.BadInput, "data must have labels"),
+    "no labels": (
+        lambda: kt.score(chain(), DATA[0], labels="given"),
+        errors.BadInput,
+        "data must have labels. Received: inputs alone",
+    ),
+    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],), labels="given"), errors.BadInput, "data must have labels"),
     "no labels in a data set": (
-        lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA[0]).batch(4)),
+        lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA[0]).batch(4), labels="given"),
         errors.BadInput,
         "data must have labels",
     ),
@@ -189,7 +193,11 @@ CASES = {
         errors.BadInput,
         "must have one length. Received: [5, 8]",
     ),
-    "no examples": (lambda: kt.score(chain(), DATA, examples=0), errors.BadInput, "examples must be at least 1. Received: 0"),
+    "no examples": (
+        lambda: kt.score(chain(), DATA, examples=0),
+        errors.BadInput,
+        "examples must be a whole number of at least 1. Received: 0",
+    ),
     "data that is no data": (lambda: kt.score(chain(), 7), errors.BadInput, "data must be what `fit` takes"),
     # numbers
     "NaN in a layer": (lambda: kt.score(with_nan(), DATA), errors.NonFiniteScores, "NaN or infinity in conv2"),
