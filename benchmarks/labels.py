@@ -42,8 +42,8 @@ def main(
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(x))
         few, others = order[:count], order[count : count + judged]
-        truth = kt.oracle(model, (x[others], np.ravel(y[others]))).absolute.values
-        options = {"batch_size": 128, "seed": seed}
+        truth = kt.oracle(model, x[others], np.ravel(y[others]), verbose=0).absolute().values
+        options = {"batch_size": 128, "seed": seed, "verbose": 0}
         given = kt.score(model, (x[few], y[few]), **options).values
         scores = {
             "labels given": given,

@@ -71,7 +71,7 @@ def main(
     rows, found = [], {}
     for label, criterion in CRITERIA.items():
         start = time.perf_counter()
-        scores = kt.score(model, scored, criterion, batch_size=128, seed=seed)
+        scores = kt.score(model, scored, criterion=criterion, batch_size=128, seed=seed, verbose=0)
         print(f"{label}: scored in {time.perf_counter() - start:.1f} s")
         for rank, words in RANKS.items():
             accuracies = []

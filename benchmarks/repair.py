@@ -130,7 +130,7 @@ def main(
             continue
         chosen = np.random.default_rng(seed).permutation(len(arrays["x_train"]))[:count]
         x = scale(arrays["x_train"][chosen], scaling)
-        scores = kt.score(model, x, criterion, labels="sampled", batch_size=64, seed=seed)
+        scores = kt.score(model, x, criterion=criterion, labels="sampled", batch_size=64, seed=seed, verbose=0)
         for share, missing in sorted(todo.items(), reverse=True):
             if missing:
                 row = measure(model, scores, share, seed, x, judge, missing)

@@ -40,7 +40,7 @@ def steps(name: str, size: int, batch: int) -> tuple[Callable[[], Any], Callable
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(batch, size, size, 3)), tf.float32)
     y = tf.constant(rng.integers(0, 1000, batch))
-    record = Recorder(model, kt.trace(model), frozenset({"contribution"}), objectives(model))
+    record = Recorder(kt.trace(model), frozenset({"contribution"}), objectives(model))
     forward = tf.function(lambda images: model(images, training=False))
 
     def score() -> Any:

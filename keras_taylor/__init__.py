@@ -19,7 +19,7 @@ from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.prune import PruningResult, prune
 from keras_taylor._run.report import Report
 from keras_taylor._run.schedule import Schedule
-from keras_taylor._score.oracle import Oracle, oracle
+from keras_taylor._score.oracle import oracle
 from keras_taylor._score.score import score, score_all
 from keras_taylor._score.scores import Scores
 from keras_taylor._sweep.rows import SweepGroup, SweepRow
@@ -47,7 +47,6 @@ __all__ = [
     "Legacy",
     "LiteModel",
     "Measurement",
-    "Oracle",
     "PassThrough",
     "PruningPlan",
     "PruningResult",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, whole_number
 
 Batch = tuple[Any, Any, Any]
 
@@ -19,17 +20,22 @@ def joined(x: Any, y: Any) -> Any:
     """What `fit(x, y)` is given, as one value: `x` alone, or the pair.
 
     Raises:
-        BadInput: `y` beside a data set, which holds its labels itself, or something that is no labels at all.
+        BadInput: something that is no labels at all, such as an option in the place of `y`; labels without inputs; or `y`
+            beside a data set, which yields its labels itself.
     """
     if y is None:
         return x
-    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
-        raise BadInput(f"y must be None where x is a data set, which yields the labels itself. Received: {type(y).__name__}.")
-    if not keras.tree.is_nested(y) and not hasattr(y, "shape"):
+    parts = keras.tree.flatten(y)
+    numbers = (bool, int, float, type(None)) if keras.tree.is_nested(y) else ()
+    if not parts or not all(hasattr(part, "shape") or isinstance(part, numbers) for part in parts):
         raise BadInput(
             f"y must be labels: an array, or a structure of arrays. Received: {y!r}. Options are passed by name: "
             "criterion=..., target=..., method=...."
         )
+    if x is None:
+        raise BadInput("x must be given where y is. Received: x=None.")
+    if isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)):
+        raise BadInput(f"y must be None where x is a data set, which yields the labels itself. Received: {type(y).__name__}.")
     return x, y
 
 
@@ -46,7 +52,7 @@ def batches(
     examples: int | None = None,
     class_weight: Mapping[int, float] | None = None,
     seed: int = 0,
-    labels: bool = True,
+    labels: bool | None = True,
 ) -> Iterator[Batch]:
     """Batches `(x, y, sample_weight)` from data as `fit` takes it.
 
@@ -57,32 +63,27 @@ def batches(
         examples: stop after this many examples; all by default. From arrays they are drawn at random.
         class_weight: weight of each class index, as in `fit`.
         seed: for the draw.
-        labels: whether labels are needed; without, `y` may be None.
+        labels: whether every batch must have labels; without, `y` may be None. None stands for what the first batch shows.
 
     Raises:
         BadInput: no labels, no examples, or arrays of different lengths.
     """
+    batch_size = whole_number("batch_size", batch_size)
+    left = sys.maxsize if examples is None else whole_number("examples", examples)
     if isinstance(data, tf.data.Dataset):
         if examples is None and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
             raise BadInput("An infinite data set must go with a number of examples. Received: examples=None.")
         if any(len(spec.shape) == 0 for spec in keras.tree.flatten(data.element_spec) if spec.shape.rank is not None):
             raise BadInput("A data set must yield batches. Received: one that yields single examples. Call .batch(32) on it.")
-    if batch_size < 1:
-        raise BadInput(f"batch_size must be at least 1. Received: {batch_size!r}.")
-    left = float("inf") if examples is None else examples
-    if left <= 0:
-        raise BadInput(f"examples must be at least 1. Received: {examples!r}.")
     count = 0
     for x, y, weight in _raw(data, batch_size, examples, np.random.default_rng(seed)):
+        labels = y is not None if labels is None else labels
         if labels and y is None:
-            raise BadInput(
-                "data must have labels. Received: inputs alone. Pass (x, y) arrays, or a data set that yields (x, y); "
-                "or score against the model's own predictions with labels='sampled'."
-            )
+            raise BadInput("data must have labels. Received: inputs alone. Pass x and y, or a data set that yields both.")
         size = length(x)
         if size > left:
-            x, y, weight = keras.tree.map_structure(lambda a, n=int(left): None if a is None else a[:n], (x, y, weight))
-            size = int(left)
+            x, y, weight = keras.tree.map_structure(lambda a, n=left: None if a is None else a[:n], (x, y, weight))
+            size = left
         if size == 0:
             continue
         yield x, y, _weigh(y, weight, class_weight)
@@ -155,12 +156,11 @@ def class_indices(y: Any) -> NDArray[Any]:
 
 def _weigh(y: Any, weight: Any, class_weight: Mapping[int, float] | None) -> Any:
     """Sample weights times the weights of the classes that integer or one-hot labels name."""
-    if class_weight is None:
+    if class_weight is None or y is None:
         return weight
     if keras.tree.is_nested(y):
         raise BadInput("class_weight must go with a single output. Received: labels for several outputs.")
-    labels = np.asarray(y)
-    one_hot = labels.ndim > 1 and labels.shape[-1] > 1
-    classes = labels.argmax(-1) if one_hot else labels.reshape(len(labels), -1)[:, 0]
+    classes = class_indices(y)
+    classes = classes.reshape(len(classes), -1)[:, 0]
     weights = np.array([class_weight.get(int(c), 1.0) for c in classes], "float32")
     return weights if weight is None else np.asarray(weight) * weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras.src.trainers.compile_utils import CompileLoss
 
 from keras_taylor._keras.heads import output_kinds
+from keras_taylor._keras.model import pack_outputs
 from keras_taylor.errors import BadInput
 
 Objective = Callable[[Any, Any, Any, Any], Any]
@@ -53,6 +54,23 @@ def loss_of_each(model: Any, loss: Any = None) -> Objective:
     return objective
 
 
+def applied(objective: Objective, model: Any, x: Any, y: Any, outputs: Sequence[Any], sample_weight: Any) -> Any:
+    """An objective of the outputs of `model` as a flat list, in float32.
+
+    Args:
+        objective: of this module.
+        model: whose outputs they are.
+        x: inputs, as the objective takes them, like `y` and `sample_weight`.
+        y: labels, or None.
+        outputs: one tensor per output of the model, shape `(batch, ...)`.
+        sample_weight: or None.
+    """
+    y_pred = pack_outputs(model, outputs)
+    if isinstance(y_pred, list) and len(y_pred) == 1:  # as `fit` does
+        y_pred = y_pred[0]
+    return tf.cast(objective(x, y, y_pred, sample_weight), tf.float32)
+
+
 def _overrides(model: Any, loss: Any) -> bool:
     return loss is None and type(model).compute_loss is not keras.Model.compute_loss
 
@@ -93,7 +111,7 @@ class _Summed(keras.losses.Loss):
 
 
 class _OfEach(_Summed):
-    """The same, summed over the axes of each example alone."""
+    """A loss with whatever reduction, as one number per example: the sum over the other axes of what it returns."""
 
     def __init__(self, loss: Any) -> None:
         super().__init__(loss)

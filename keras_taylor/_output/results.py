@@ -86,7 +86,7 @@ class StoredResult(Result):
         try:
             return cls.from_fields(fields)
         except (KeyError, TypeError, AttributeError) as error:
-            raise _not_ours(cls, error) from None
+            raise not_ours(cls, error) from None
 
     def save(self, path: str | Path) -> None:
         """Write JSON to `path`, at once or not at all.
@@ -120,14 +120,15 @@ def read_version(kind: type[StoredResult], text: str) -> dict[str, Any]:
         fields = json.loads(text)
         version = fields.pop("format")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _not_ours(kind, error) from None
+        raise not_ours(kind, error) from None
     if version != kind.version:
         name = kind.kind[0].lower() + kind.kind[1:]
         raise BadInput(f"The format of {name} must be {kind.version}. Received: {version!r}. Update keras_taylor.")
     return dict(fields)
 
 
-def _not_ours(kind: type[StoredResult], error: Exception) -> BadInput:
+def not_ours(kind: type[StoredResult], error: Exception) -> BadInput:
+    """The error for a text that is no result of this kind."""
     return BadInput(f"{kind.kind} must be JSON as {kind.__name__}.save writes it. Received: {error!r}.")
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_taylor._keras.model import model_like
 from keras_taylor._keras.program import Call, functional
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.errors import BadInput
 
 RECORDED: dict[str, Callable[[Any, Any], Any]] = {
@@ -148,7 +148,7 @@ def wrap(model: Any) -> Any:
     like any other, not yet compiled, and every function of this package takes it in the place of `model`.
 
     Args:
-        model: a built Functional or Sequential model.
+        model: a built Functional or Sequential model, or its graph (`kt.trace(model)`).
 
     Returns:
         A functional `keras.Model`; its gates are the layers that are `kt.TaylorGate`.
@@ -163,12 +163,13 @@ def wrap(model: Any) -> Any:
         >>> [type(layer).__name__ for layer in kt.wrap(model).layers]
         ['InputLayer', 'TaylorGate', 'TaylorGate']
     """
-    graph, source = trace(model), functional(model)
+    graph = as_graph(model)
+    source = functional(graph.model)
     gates = make_gates(graph)
     operations = {id(step.call.operation): step.call.operation.name for step in graph.steps}
     if len(set(operations.values())) < len(operations):
         raise BadInput(
-            f"Layer names of nested models must be unique to wrap {model.name!r}. Received: a name that is used twice. "
+            f"Layer names of nested models must be unique to wrap {graph.name!r}. Received: a name that is used twice. "
             "Rename the layers of one nested model; kt.score and kt.prune need no wrapping."
         )
 
@@ -177,4 +178,4 @@ def wrap(model: Any) -> Any:
 
     inputs: Sequence[Any] = [keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in source.inputs]
     outputs = graph.program.run(inputs, call)
-    return model_like(model, inputs, outputs, f"wrapped_{model.name}")
+    return model_like(graph.model, inputs, outputs, f"wrapped_{graph.name}")

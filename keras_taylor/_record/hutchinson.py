@@ -46,7 +46,8 @@ class Hutchinson:
         def call(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             site = recorder.sites.by_call.get(id(call))
             if site is not None:
-                args = (_multiplied(args[0], site.axis, tf.gather(gates, site.channels, axis=1)), *args[1:])
+                factors = site.along(args[0], tf.gather(gates, site.channels, axis=1))
+                args = (args[0] * tf.cast(factors, args[0].dtype), *args[1:])
             return recorder.infer(call, args, kwargs)
 
         with tf.GradientTape() as outer:
@@ -57,11 +58,3 @@ class Hutchinson:
                 loss = recorder._of_outputs(recorder.objectives.summed, x, y, outputs, weight) * scale
             slope = tf.reduce_sum(inner.gradient(loss, gates) * signs)
         return signs * outer.gradient(slope, gates, unconnected_gradients=tf.UnconnectedGradients.ZERO) / scale
-
-
-def _multiplied(x: Any, axis: int, gates: Any) -> Any:
-    """`x` times one factor per example and channel; an example may own several rows."""
-    shape = [1] * len(x.shape)
-    shape[0], shape[axis] = tf.shape(x)[0], x.shape[axis]
-    rows = tf.repeat(gates, tf.shape(x)[0] // tf.shape(gates)[0], axis=0)
-    return x * tf.cast(tf.reshape(rows, shape), x.dtype)

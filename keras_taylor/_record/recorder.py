@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from keras_taylor._keras.batches import Batch, class_indices
 from keras_taylor._keras.heads import LogitSpace
-from keras_taylor._keras.losses import Objective, Objectives
-from keras_taylor._keras.model import feed, layers_of, pack_outputs
+from keras_taylor._keras.losses import Objective, Objectives, applied
+from keras_taylor._keras.model import feed, layers_of
 from keras_taylor._keras.program import Call, functional
 from keras_taylor._record import weight_statistics
 from keras_taylor._record.folded_batchnorm import FoldedInference
@@ -88,8 +88,7 @@ class Recorder:
     """The compiled recording step of one model.
 
     Args:
-        model: what to record.
-        graph: its graph.
+        graph: of the model to record.
         needs: names of statistics; only these are computed.
         objectives: the losses.
         draws: of labels and directions, for estimates.
@@ -98,7 +97,6 @@ class Recorder:
 
     def __init__(
         self,
-        model: Any,
         graph: ChannelGraph,
         needs: frozenset[str],
         objectives: Objectives,
@@ -110,12 +108,12 @@ class Recorder:
         self.objectives = objectives
         self.draws = draws
         self.sites = ReadSites(graph)
-        self.source = functional(model)
+        self.source = functional(graph.model)
         self.infer = FoldedInference(graph)
         self.outputs = LogitSpace(objectives.kinds)
         self.curvature = GaussNewton(self.outputs, self.sites)
         self.gated = Hutchinson(self, draws, seed) if "hutchinson" in needs else None
-        half = any(layer.compute_dtype == "float16" for layer in layers_of(model))
+        half = any(layer.compute_dtype == "float16" for layer in layers_of(graph.model))
         self.scale = _HALF_SCALE if half else 1.0
         self._run = tf.function(self._measure, reduce_retracing=True)
 
@@ -142,7 +140,7 @@ class Recorder:
             if wrong.any():
                 of_channels = len(wrong) != len(self.sites.columns)
                 columns = np.isin(self.sites.columns, np.flatnonzero(wrong)) if of_channels else wrong
-                layers = broken_weights(self.graph) or self.sites.named(columns)
+                layers = broken_weights(self.graph) or self.sites.names_where(columns)
                 raise NonFiniteScores(
                     f"Statistic {name!r} must be finite. Received: NaN or infinity in {', '.join(layers[:5])}"
                     f"{f' and {len(layers) - 5} more layers' if len(layers) > 5 else ''}, in batch {number}. "
@@ -256,10 +254,7 @@ class Recorder:
         return found
 
     def _of_outputs(self, objective: Objective, x: Any, y: Any, outputs: list[Any], weight: Any) -> Any:
-        y_pred = pack_outputs(self.source, outputs)
-        if isinstance(y_pred, list) and len(y_pred) == 1:
-            y_pred = y_pred[0]
-        return tf.cast(objective(x, y, y_pred, weight), tf.float32)
+        return applied(objective, self.source, x, y, outputs, weight)
 
 
 def _flat_weight(weight: Any) -> Any:

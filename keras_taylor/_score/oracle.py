@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,75 +12,38 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_taylor._keras.batches import batches, count_batches, length
-from keras_taylor._keras.losses import Objective, loss_of_each
-from keras_taylor._keras.model import feed, pack_outputs
-from keras_taylor._keras.program import Call, Tensor, functional, infer
+from keras_taylor._keras.batches import batches, count_batches, joined, length
+from keras_taylor._keras.losses import Objective, applied, loss_of_each
+from keras_taylor._keras.model import feed
+from keras_taylor._keras.program import Call, Tensor, infer
+from keras_taylor._keras.progress import progress_bar
+from keras_taylor._output.deprecations import renamed
 from keras_taylor._record.gate import by_example
 from keras_taylor._record.recorder import check_inputs
 from keras_taylor._score.channel_subtraction import ChannelSubtraction, digits_remain, subtraction_for
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.broken_weights import broken_weights
-from keras_taylor._trace.graph import ChannelGraph, trace
-from keras_taylor._trace.read_sites import ReadSite, ReadSites
+from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights
+from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor._trace.read_sites import ReadSites
 from keras_taylor.errors import BadInput, NonFiniteScores
 
 # Elements of the largest tensor of a run, and examples: enough to keep the cores busy, few enough for their caches.
 _ELEMENTS, _ROWS = 2**21, 1024
 
 
-@dataclass(frozen=True, eq=False)
-class Oracle:
-    """The change of the loss when each channel is silenced where it is read.
-
-    Attributes:
-        signed: the mean change over the examples: negative where the loss falls. Locked channels have a zero.
-    """
-
-    signed: Scores
-
-    @property
-    def absolute(self) -> Scores:
-        """The absolute value of the mean change, the paper's oracle-abs."""
-        return replace(self.signed, values=np.abs(self.signed.values), criterion="oracle_absolute")
-
-    @property
-    def measured(self) -> NDArray[np.bool_]:
-        """The channels that were silenced: those that are not locked, shape `(channels,)`."""
-        return self.signed.graph.locks == ""
-
-    def save(self, path: str | Path) -> None:
-        """Write JSON to `path`, at once or not at all."""
-        self.signed.save(path)
-
-    @classmethod
-    def load(cls, path: str | Path, model: Any) -> Oracle:
-        """Read what `save` wrote, for the same model.
-
-        Raises:
-            BadInput: the file does not hold an oracle.
-            PlanMismatch: it is of another model.
-        """
-        signed = Scores.load(path, model)
-        if signed.criterion != "oracle":
-            raise BadInput(f"An oracle must be JSON as Oracle.save writes it. Received: scores of {signed.criterion!r}.")
-        return cls(signed)
-
-    def __str__(self) -> str:
-        return str(self.signed)
-
-
+@renamed(data="x")
 def oracle(
     model: Any,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
     loss: Any = None,
     examples: int | None = None,
-    batch_size: int = 128,
     class_weight: Mapping[int, float] | None = None,
+    batch_size: int = 32,
     seed: int = 0,
-    verbose: int = 0,
-) -> Oracle:
+    verbose: Any = "auto",
+) -> Scores:
     """Silence every channel that is not locked, one at a time, and measure how the loss changes.
 
     Exact, and quicker than one forward pass per channel: what lies before a channel's readers is computed once, an example in
@@ -90,16 +51,19 @@ def oracle(
 
     Args:
         model: as in `kt.score`.
-        data: labelled, what `fit` takes.
+        x: what `fit` takes: arrays (with `y`), a tuple `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, an iterable of batches.
+        y: labels, where `x` is arrays.
         loss: a loss to use instead of the compiled one.
         examples: look at no more than this many examples.
+        class_weight: the weight of each class index, as in `fit`.
         batch_size: for arrays; activations of so many examples are kept in memory at once.
-        class_weight: as in `fit`.
         seed: for the random choice of `examples` from arrays.
-        verbose: 1 shows a progress bar over the batches.
+        verbose: 1 or `"auto"` shows a progress bar over the batches; 0 and 2 do not.
 
     Returns:
-        `oracle.signed` and `oracle.absolute` are `kt.Scores`: they can be planned with, compared with other scores, and saved.
+        The mean change of the loss over the examples, per channel: negative where the loss falls, zero for locked channels.
+        `scores.absolute()` are its absolute values. Both can be planned with, compared with other scores, and saved.
 
     Raises:
         UnsupportedModel: the model cannot be traced.
@@ -111,25 +75,26 @@ def oracle(
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, use_bias=False, name="hidden"),
         ...                           keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
         >>> model.get_layer("hidden").set_weights([np.array([[1.0, 3.0]])])
-        >>> found = kt.oracle(model, (np.ones((4, 1)), np.full((4, 1), 3.0)), loss="mse")
-        >>> found.signed.by_layer()["hidden"].tolist()  # 4 is off by 1; without a channel, by 0 or 2
+        >>> found = kt.oracle(model, np.ones((4, 1)), np.full((4, 1), 3.0), loss="mse", verbose=0)
+        >>> found.by_layer()["hidden"].tolist()  # 4 is off by 1; without a channel, by 0 or 2
         [-1.0, 3.0]
 
     References:
         Molchanov et al. 2017, section 2.2, "oracle pruning" (oracle-loss and oracle-abs).
     """
+    data = joined(x, y)
     if data is None:
-        raise BadInput("data must be given for the oracle. Received: None. Pass (x, y) or a data set.")
-    graph = trace(model)
-    silencer = _Silencer(model, graph, loss_of_each(model, loss))
+        raise BadInput("data must be given for the oracle. Received: None. Pass x and y, or a data set.")
+    graph = as_graph(model)
+    silencer = _Silencer(graph, loss_of_each(graph.model, loss))
     given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed)
-    progress = keras.utils.Progbar(count_batches(data, batch_size=batch_size, examples=examples), verbose=int(verbose == 1))
+    progress = progress_bar(count_batches(data, batch_size=batch_size, examples=examples), verbose)
     total, seen = np.zeros(graph.channels), 0
     for number, batch in enumerate(given):
         total += silencer(number, *batch)
         seen += length(batch[0])
         progress.add(1)
-    return Oracle(Scores(graph, total / seen, "oracle", {"examples": seen, "seed": seed}))
+    return Scores(graph, total / seen, "oracle", {"examples": seen, "seed": seed})
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,9 +118,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Silencer:
     """Sums of changes of the loss over batches, by channel."""
 
-    def __init__(self, model: Any, graph: ChannelGraph, objective: Objective) -> None:
+    def __init__(self, graph: ChannelGraph, objective: Objective) -> None:
         self.graph = graph
-        self.source = functional(model)
         self.objective = objective
         self.calls = graph.program.ancestors(graph.program.outputs)
         sites = ReadSites(graph)
@@ -182,14 +146,14 @@ class _Silencer:
     def __call__(self, number: int, x: Any, y: Any, weight: Any) -> NDArray[np.float64]:
         """The sum over the examples of batch `number`, shape `(channels,)`."""
         given = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
-        check_inputs(self.graph, feed(self.source, given[0]))
+        check_inputs(self.graph, feed(self.graph.model, given[0]))
         losses, values, alive = self._forward(*given)
         plain = losses.numpy().astype(float)
         if not np.isfinite(plain).all():
             layers = broken_weights(self.graph)
             raise NonFiniteScores(
                 f"The loss must be finite. Received: NaN or infinity in batch {number}"
-                f"{f', and in the weights of {layers[0]}' if layers else ''}. Check the model's weights and the data."
+                f"{f', and in the weights of {layers[0]}' if layers else ''}. {CHECK_FOR_NAN}"
             )
         by_index = dict(zip((tensor.index for tensor in self.needed), values, strict=True))
         total = np.zeros(self.graph.channels)
@@ -206,7 +170,7 @@ class _Silencer:
 
     def _prefix(self, x: Any, y: Any, weight: Any) -> tuple[Any, list[Any], dict[int, Any]]:
         """Losses, the tensors that suffixes start from, and which examples and positions of each site are not zero."""
-        inputs = feed(self.source, x)
+        inputs = feed(self.graph.model, x)
         batch = tf.shape(inputs[0])[0]
         alive = {}
 
@@ -223,10 +187,7 @@ class _Silencer:
 
     def losses(self, x: Any, y: Any, outputs: list[Any], weight: Any) -> Any:
         """The loss of each example."""
-        y_pred = pack_outputs(self.source, outputs)
-        if isinstance(y_pred, list) and len(y_pred) == 1:
-            y_pred = y_pred[0]
-        return tf.cast(self.objective(x, y, y_pred, weight), tf.float32)
+        return applied(self.objective, self.graph.model, x, y, outputs, weight)
 
 
 class _Suffix:
@@ -320,7 +281,8 @@ class _Suffix:
         for call in self.calls:
             args, kwargs = call.fill(values)
             if id(call) in self.readers:
-                args = (_without(args[0], silencer.sites[id(call)], channels), *args[1:])
+                site = silencer.sites[id(call)]
+                args = (site.silence(args[0], tf.not_equal(site.channels[None], channels[:, None])), *args[1:])
             results = keras.tree.flatten(infer(call, args, kwargs))
             values.update((tensor.index, result) for tensor, result in zip(call.outputs, results, strict=True))
         return silencer.losses(x, y, [values[tensor.index] for tensor in silencer.graph.program.outputs], weight)
@@ -333,12 +295,3 @@ def _examples(value: Any, examples: Any, batch: Any) -> Any:
     taken = tf.reshape(tf.gather(grouped, examples), tf.concat([[-1], shape[1:]], 0))
     taken.set_shape([None, *value.shape[1:]])
     return taken
-
-
-def _without(x: Any, site: ReadSite, channels: Any) -> Any:
-    """`x` with a channel of its own silenced in each example. Where, not times: a channel may be infinite."""
-    kept = tf.not_equal(site.channels[None], channels[:, None])
-    rows = tf.repeat(kept, tf.shape(x)[0] // tf.shape(kept)[0], axis=0)
-    shape = [1] * len(x.shape)
-    shape[0], shape[site.axis] = tf.shape(x)[0], x.shape[site.axis]
-    return tf.where(tf.reshape(rows, shape), x, tf.zeros((), x.dtype))

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-import keras
-import numpy as np
-from numpy.typing import NDArray
-
-from keras_taylor._keras.batches import Batch, batches, count_batches, length
-from keras_taylor._keras.heads import LIKELIHOODS
-from keras_taylor._keras.losses import objectives
-from keras_taylor._record.gauss_newton import warn_where_bent
-from keras_taylor._record.recorder import Recorder, from_weights, record
-from keras_taylor._record.weight_statistics import map_sizes
+from keras_taylor._keras.batches import batches, count_batches, joined
+from keras_taylor._keras.progress import progress_bar
+from keras_taylor._output.deprecations import renamed
+from keras_taylor._score.scorer import Scorer
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.broken_weights import broken_weights
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.criteria._base import FROM_DATA, FROM_LOSS, normalized
-from keras_taylor.errors import BadInput
+from keras_taylor.criteria._base import FROM_DATA, FROM_LOSS
+from keras_taylor.errors import BadInput, whole_number
 
 DEFAULT_CRITERION = "taylor_gate"
 
 
+@renamed(data="x")
 def score(
     model: Any,
-    data: Any = None,
-    criterion: str | Criterion = DEFAULT_CRITERION,
+    x: Any = None,
+    y: Any = None,
     *,
+    criterion: str | Criterion = DEFAULT_CRITERION,
     loss: Any = None,
     examples: int | None = None,
-    batch_size: int = 32,
     class_weight: Mapping[int, float] | None = None,
-    labels: str = "given",
+    labels: str = "auto",
     draws: int | None = None,
+    batch_size: int = 32,
     seed: int = 0,
-    verbose: int = 0,
+    verbose: Any = "auto",
 ) -> Scores:
     """Score every channel of a model.
 
     The model runs in inference: forward, and backward to activations only. Nothing is left behind on it.
 
     Args:
-        model: a built Functional or Sequential model; compiled, unless `loss` is given or the criterion needs no data.
-        data: what `fit` takes: arrays `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset`, a `keras.utils.PyDataset`, an
-            iterable of batches. None for criteria that need no data (`"magnitude"`, `"l1"`, `"random"`...).
+        model: a built Functional or Sequential model, or its graph (`kt.trace(model)`); compiled, unless `loss` is given or
+            the criterion needs no loss.
+        x: what `fit` takes: arrays (with `y`), a tuple `(x, y)` or `(x, y, sample_weight)`, a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, an iterable of batches. None for criteria that need no data (`"magnitude"`, `"l1"`,
+            `"random"`...).
+        y: labels, where `x` is arrays.
         criterion: a registered name, or a configured criterion such as `kt.criteria.Taylor(spatial="sum")`. `"taylor"` is
             the paper's Eq. 8. `kt.score_all` takes many, at the price of one.
         loss: a loss to use instead of the compiled one.
         examples: look at no more than this many examples.
-        batch_size: for arrays; it changes speed and memory, not the scores (but which labels are sampled).
-        class_weight: as in `fit`.
-        labels: `"given"` takes them from the data; `"sampled"` needs none, and draws them from the model's own predictions.
+        class_weight: the weight of each class index, as in `fit`; sampled labels have none.
+        labels: `"given"` takes them from the data; `"sampled"` needs none, and draws them from the model's own predictions;
+            `"auto"` takes those that are there, and samples where there are none. `scores.settings["labels"]` says which.
         draws: how often labels are sampled for each example: 4 by default. One draw may be led astray by a rare label: a
             confident model contributes much to the loss only where an unlikely label is drawn. Also the number of draws of
             Fisher information and of Hutchinson's estimate: there 1 by default, since the mean over the examples is taken.
+        batch_size: for arrays; it changes speed and memory, not the scores (but which labels are sampled).
         seed: for the random choice of `examples` from arrays, for sampled labels, and for criteria that draw random numbers.
-        verbose: 1 shows a progress bar like that of `fit`; 0 and 2 do not.
+        verbose: 1 or `"auto"` shows a progress bar like that of `fit`; 0 and 2 do not.
 
     Returns:
         One number per channel of `kt.trace(model)`; `print(scores)` is a table.
@@ -76,61 +75,67 @@ def score(
         ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
         >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.ones((6, 8, 8, 1), "float32"), np.array([0, 1, 0, 1, 0, 1])
-        >>> kt.score(model, (x, y), criterion="taylor").settings["examples"]
-        6
+        >>> scores = kt.score(model, x, y, criterion="taylor", verbose=0)
+        >>> scores.settings["examples"], scores.settings["labels"]
+        (6, 'given')
     """
-    (scores,) = score_all(
-        model,
-        data,
-        [criterion],
+    (found,) = _scored(
+        as_graph(model),
+        joined(x, y),
+        [criterion_for(criterion)],
         loss=loss,
         examples=examples,
-        batch_size=batch_size,
         class_weight=class_weight,
         labels=labels,
         draws=draws,
+        batch_size=batch_size,
         seed=seed,
         verbose=verbose,
     )
-    return scores
+    return found
 
 
+@renamed(data="x")
 def score_all(
     model: Any,
-    data: Any = None,
-    criteria: Sequence[str | Criterion] = (DEFAULT_CRITERION,),
+    x: Any = None,
+    y: Any = None,
     *,
+    criteria: Sequence[str | Criterion] | Mapping[str, str | Criterion],
     loss: Any = None,
     examples: int | None = None,
-    batch_size: int = 32,
     class_weight: Mapping[int, float] | None = None,
-    labels: str = "given",
+    labels: str = "auto",
     draws: int | None = None,
+    batch_size: int = 32,
     seed: int = 0,
-    verbose: int = 0,
-) -> list[Scores]:
+    verbose: Any = "auto",
+) -> dict[str, Scores]:
     """Score every channel by many criteria at the price of one: all look at the same forward and backward pass.
 
     Only what a criterion needs is recorded: curvature costs further backward passes if one asks for it.
 
     Args:
-        model: as in `kt.score`, like all that follows.
-        data: what `fit` takes.
-        criteria: names, or configured criteria.
-        loss: instead of the compiled one.
-        examples: at most this many.
+        model: as in `kt.score`.
+        x: what `fit` takes, as in `kt.score`.
+        y: labels, where `x` is arrays.
+        criteria: names, or configured criteria, of which no two may have one name; or a mapping from labels of your own to
+            names or criteria.
+        loss: a loss to use instead of the compiled one.
+        examples: look at no more than this many examples.
+        class_weight: the weight of each class index, as in `fit`.
+        labels: `"auto"`, `"given"` or `"sampled"`, as in `kt.score`.
+        draws: how often labels, and directions of Hutchinson's estimate, are drawn, as in `kt.score`.
         batch_size: for arrays.
-        class_weight: as in `fit`.
-        labels: `"given"` or `"sampled"`.
-        draws: of random labels and directions.
         seed: for everything random.
-        verbose: 1 shows a progress bar.
+        verbose: 1 or `"auto"` shows a progress bar; 0 and 2 do not.
 
     Returns:
-        One `kt.Scores` for each criterion, in their order: the same as `kt.score` gives for it alone.
+        The `kt.Scores` of each criterion by its name, or by its label: the same as `kt.score` gives for it alone.
 
     Raises:
-        BadInput: as `kt.score`, or no criterion at all.
+        UnknownName: no criterion has one of the names.
+        BadInput: no criteria, two of one name, or what `kt.score` refuses.
 
     Example:
         >>> import keras, numpy as np, keras_taylor as kt
@@ -138,103 +143,83 @@ def score_all(
         ...                           keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
         >>> model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.ones((6, 8, 8, 1), "float32"), np.array([0, 1, 0, 1, 0, 1])
-        >>> [scores.criterion for scores in kt.score_all(model, (x, y), ["taylor", "apoz", "obd"])]
-        ['taylor', 'apoz', 'obd']
+        >>> found = kt.score_all(model, x, y, criteria=["taylor", "apoz", "obd"], verbose=0)
+        >>> list(found), found["apoz"].criterion
+        (['taylor', 'apoz', 'obd'], 'apoz')
     """
+    chosen = _by_label(criteria)
+    found = _scored(
+        as_graph(model),
+        joined(x, y),
+        list(chosen.values()),
+        loss=loss,
+        examples=examples,
+        class_weight=class_weight,
+        labels=labels,
+        draws=draws,
+        batch_size=batch_size,
+        seed=seed,
+        verbose=verbose,
+    )
+    return dict(zip(chosen, found, strict=True))
+
+
+def _by_label(criteria: Any) -> dict[str, Criterion]:
+    """The criteria by the labels under which their scores are returned."""
     if isinstance(criteria, (str, Criterion)) or not criteria:
         raise BadInput(
-            f"criteria of score_all must be a list of criteria. Received: {criteria!r}. kt.score takes a single one."
+            f"criteria of score_all must be a list of criteria, or a mapping from labels to them. Received: {criteria!r}. "
+            "kt.score takes a single one."
         )
-    chosen, graph = [criterion_for(criterion) for criterion in criteria], trace(model)
-    states = [one.init(graph.channels, np.random.default_rng(seed)) for one in chosen]
-    constant = from_weights(graph, _union(chosen))
-    states = [
-        state if one.needs & FROM_DATA else one.update(state, constant) for one, state in zip(chosen, states, strict=True)
-    ]
-    fed = [number for number, one in enumerate(chosen) if one.needs & FROM_DATA]
-    seen = 0
-    if fed:
-        hungry = [chosen[number] for number in fed]
-        if data is None:
-            raise BadInput(f"data must be given for criterion {hungry[0].name!r}. Received: None. Pass (x, y) or a data set.")
-        if labels not in ("given", "sampled"):
-            raise BadInput(f"labels of score must be 'given' or 'sampled'. Received: {labels!r}.")
-        if draws is not None and draws < 1:
-            raise BadInput(f"draws of score must be at least 1. Received: {draws!r}.")
-        own = labels == "sampled"
-        repeats = (4 if draws is None else draws) if own else 1
-        needs = _union(hungry)
-        recorder = _recorder(model, graph, needs, loss, own, draws or 1, seed)
-        given = batches(
-            data,
-            batch_size=batch_size,
-            examples=examples,
-            class_weight=class_weight if needs & FROM_LOSS and not own else None,
-            seed=seed,
-            labels=bool(needs & FROM_LOSS) and not own,
+    if isinstance(criteria, Mapping):
+        return {label: criterion_for(one) for label, one in criteria.items()}
+    chosen = [criterion_for(one) for one in criteria]
+    names = [one.name for one in chosen]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(
+            f"criteria of score_all must have different names. Received: {twice[0]!r} more than once. Pass a mapping from "
+            "labels of your own to criteria."
         )
-        expected = count_batches(data, batch_size=batch_size, examples=examples)
-        progress = keras.utils.Progbar(expected and expected * repeats, verbose=int(verbose == 1))
-
-        def counted() -> Iterator[Batch]:
-            nonlocal seen
-            for batch in given:
-                seen += length(batch[0])
-                for _ in range(repeats):
-                    yield batch
-
-        for one in record(recorder, counted()):
-            for number in fed:
-                states[number] = chosen[number].update(states[number], one)
-            progress.add(1)
-    return [
-        _finished(graph, one, state, {"examples": seen if one.needs & FROM_DATA else 0, "labels": labels, "seed": seed})
-        for one, state in zip(chosen, states, strict=True)
-    ]
+    return dict(zip(names, chosen, strict=True))
 
 
-def _union(criteria: Sequence[Criterion]) -> frozenset[str]:
-    return frozenset[str]().union(*(one.needs for one in criteria))
-
-
-def _recorder(model: Any, graph: ChannelGraph, needs: frozenset[str], loss: Any, own: bool, draws: int, seed: int) -> Recorder:
-    """A recorder with the losses that `needs` ask for, and warnings about what they cannot give."""
-    if "linear_change" in needs and own:
-        raise BadInput("labels must be 'given' for criterion 'taylor_logits'. Received: 'sampled'. Choose 'taylor2'.")
-    losses = objectives(model, loss, seed, labels=bool(needs & FROM_LOSS) and not own)
-    if "gauss_newton" in needs:
-        warn_where_bent(graph, losses.kinds)
-    if "fisher" in needs and not set(losses.kinds) <= LIKELIHOODS:
-        warnings.warn(
-            "Fisher information takes an output that is neither softmax nor sigmoid as Gaussian with unit variance. Received: "
-            f"outputs that are {', '.join(losses.kinds)}. Where the scale matters, use curvature='gauss_newton'.",
-            stacklevel=4,
-        )
-    return Recorder(model, graph, needs, losses, draws, seed)
-
-
-def _finished(graph: ChannelGraph, criterion: Criterion, state: Any, common: Mapping[str, Any]) -> Scores:
-    values = np.asarray(criterion.result(state), float)
-    silent = np.isnan(values) if values.shape == (graph.channels,) else np.zeros(graph.channels, bool)
-    if silent.any() and not broken_weights(graph):
-        names = [group.name for group in graph.groups if (silent & (graph.locks == ""))[group.channels].any()]
-        if names:
-            raise BadInput(
-                f"Criterion {criterion.name!r} must have something to look at in every layer that may shrink. Received: none "
-                f"in {', '.join(names[:5])}{f' and {len(names) - 5} more layers' if len(names) > 5 else ''}. "
-                "Choose another criterion for this model."
-            )
-        values = np.where(silent, 0.0, values)
-    values = normalized(values, [group.channels for group in graph.groups], criterion.normalize)
-    if criterion.flops:
-        values = values - criterion.flops * _megaflops(graph)
-    return Scores(graph, values, criterion.name, {**criterion.settings(), **common})
-
-
-def _megaflops(graph: ChannelGraph) -> NDArray[np.float64]:
-    """Millions of FLOPs of each channel's own map: 2 (MACs + positions), as the paper counts a convolution with bias."""
-    macs, _ = graph.cost.by_layer()
-    own = np.zeros(graph.channels)
-    for ids, name in graph.births:
-        np.add.at(own, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
-    return (own + 2.0 * map_sizes(graph)) / 1e6
+def _scored(
+    graph: ChannelGraph,
+    data: Any,
+    criteria: Sequence[Criterion],
+    *,
+    loss: Any,
+    examples: int | None,
+    class_weight: Mapping[int, float] | None,
+    labels: str,
+    draws: int | None,
+    batch_size: int,
+    seed: int,
+    verbose: Any,
+) -> list[Scores]:
+    needs = frozenset[str]().union(*(one.needs for one in criteria))
+    if labels not in ("auto", "given", "sampled"):
+        raise BadInput(f"labels must be 'auto', 'given' or 'sampled'. Received: {labels!r}.")
+    draws = None if draws is None else whole_number("draws", draws)
+    if not needs & FROM_DATA:
+        return Scorer(graph, criteria, seed=seed)()
+    if data is None:
+        name = next(one.name for one in criteria if one.needs & FROM_DATA)
+        raise BadInput(f"data must be given for criterion {name!r}. Received: None. Pass x and y, or a data set.")
+    wanted = {"auto": None, "given": True, "sampled": False}[labels] if needs & FROM_LOSS else False
+    given = batches(
+        data,
+        batch_size=batch_size,
+        examples=examples,
+        class_weight=class_weight if wanted is not False else None,
+        seed=seed,
+        labels=wanted,
+    )
+    sampled = labels == "sampled"
+    if wanted is None:
+        first = next(given)
+        sampled, given = first[1] is None, chain([first], given)
+    scorer = Scorer(graph, criteria, loss=loss, sampled=sampled, draws=draws, seed=seed)
+    passes = count_batches(data, batch_size=batch_size, examples=examples)
+    return scorer(given, progress_bar(passes and passes * scorer.repeats, verbose))

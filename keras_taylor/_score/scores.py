@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
+from typing_extensions import Self
 
-from keras_taylor._output.files import write_text
-from keras_taylor._output.tables import render, table
-from keras_taylor._trace.broken_weights import broken_weights
-from keras_taylor._trace.graph import ChannelGraph, trace
-from keras_taylor.errors import BadInput, NonFiniteScores, PlanMismatch
-
-_FORMAT = 1
+from keras_taylor._output.results import StoredResult, not_ours, read_file, read_version
+from keras_taylor._output.tables import table
+from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights
+from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor.errors import BadInput, NonFiniteScores, PlanMismatch, listed
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class Scores(StoredResult):
     """One number per channel; a higher one is kept longer.
 
     Attributes:
         graph: the graph whose channels are scored.
         values: the scores, shape `(graph.channels,)`.
         criterion: name of the criterion.
-        settings: how it was applied: options of the criterion, examples seen, seed.
+        settings: how it was applied: options of the criterion, examples seen, labels (`"given"`, `"sampled"`, or None for a
+            criterion that looks at none), seed.
 
     Raises:
         BadInput: `values` has another shape.
@@ -40,59 +40,34 @@ class Scores:
     criterion: str = "given"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    kind = "Scores"
+
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, float)
+        try:
+            values = np.asarray(self.values, float)
+        except (ValueError, TypeError):
+            raise BadInput(f"values of Scores must be numbers. Received: {self.values!r:.80}.") from None
         object.__setattr__(self, "values", values)
         if values.shape != (self.graph.channels,):
             raise BadInput(f"values of Scores must have shape ({self.graph.channels},). Received: {values.shape}.")
         bad = [group.name for group in self.graph.groups if not np.isfinite(values[group.channels]).all()]
         if bad:
-            bad = broken_weights(self.graph) or bad
+            layers = broken_weights(self.graph) or bad
             raise NonFiniteScores(
-                f"Scores of criterion {self.criterion!r} must be finite. Received: NaN or infinity in {', '.join(bad[:5])}"
-                f"{f' and {len(bad) - 5} more layers' if len(bad) > 5 else ''}. "
-                "Check the model's weights and the data for NaN, and that the loss is finite on them."
+                f"Scores of criterion {self.criterion!r} must be finite. Received: NaN or infinity in "
+                f"{listed(layers, what='more layers')}. {CHECK_FOR_NAN}"
             )
 
     def by_layer(self) -> dict[str, NDArray[np.float64]]:
         """The scores of every producer's channels, in the order of its filters."""
         return {name: self.values[self.graph.channel[ids]] for ids, name in self.graph.births}
 
-    def save(self, path: str | Path) -> None:
-        """Write JSON to `path`, at once or not at all."""
-        fields = {"format": _FORMAT, "model": self.graph.name, "fingerprint": self.graph.fingerprint}
-        fields |= {"criterion": self.criterion, "settings": dict(self.settings), "values": self.values.tolist()}
-        write_text(path, json.dumps(fields))
+    def absolute(self) -> Scores:
+        """The absolute values. Of `kt.oracle`, whose scores have a sign, this is the paper's oracle-abs."""
+        return replace(self, values=np.abs(self.values), criterion=f"{self.criterion}_absolute")
 
-    @classmethod
-    def load(cls, path: str | Path, model: Any) -> Scores:
-        """Read what `save` wrote.
-
-        Args:
-            path: of the file.
-            model: the model that was scored, or one with the same layers and shapes.
-
-        Raises:
-            BadInput: the file does not hold scores.
-            PlanMismatch: they are of another model.
-        """
-        graph = trace(model)
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            version, made = data["format"], data["fingerprint"]
-            scores = cls(graph, data["values"], data["criterion"], data["settings"]) if made == graph.fingerprint else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"Scores must be JSON as Scores.save writes it. Received: {error!r}.") from None
-        if version != _FORMAT:
-            raise BadInput(f"The format of scores must be {_FORMAT}. Received: {version!r}. Update keras_taylor.")
-        if scores is None:
-            raise PlanMismatch(
-                f"Scores must be of this model. Received: scores of {data['model']!r} ({made}) and the model {graph.name!r} "
-                f"({graph.fingerprint}), whose layers or shapes differ."
-            )
-        return scores
-
-    def __str__(self) -> str:
+    def parts(self) -> Sequence[Table | str]:
+        """A table with the lowest, the median and the highest score of every layer group."""
         title = f"{self.criterion} scores of {self.graph.name} ({', '.join(f'{k}={v}' for k, v in self.settings.items())})"
         made = table(title, ("layer group", "channels>", "lowest>", "median>", "highest>"))
         for group in self.graph.groups:
@@ -102,4 +77,48 @@ class Scores:
             values = self.values[group.channels]
             numbers = (f"{x:.3g}" for x in (values.min(), np.median(values), values.max()))
             made.add_row(group.name, str(len(values)), *numbers)
-        return render(made)
+        return [made]
+
+    def fields(self) -> Mapping[str, Any]:
+        """The numbers, and the model that they are of by its name and fingerprint."""
+        return {
+            "model": self.graph.name,
+            "fingerprint": self.graph.fingerprint,
+            "criterion": self.criterion,
+            "settings": dict(self.settings),
+            "values": self.values.tolist(),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """The scores that `fields` describes, with the graph of their model under `"graph"`."""
+        graph: ChannelGraph = fields["graph"]
+        if fields["fingerprint"] != graph.fingerprint:
+            raise PlanMismatch(
+                f"Scores must be of this model. Received: scores of {fields['model']!r} ({fields['fingerprint']}) and the "
+                f"model {graph.name!r} ({graph.fingerprint}), whose layers or shapes differ."
+            )
+        return cls(graph, fields["values"], fields["criterion"], fields["settings"])
+
+    @classmethod
+    def load(cls, path: str | Path, model: Any) -> Self:  # type: ignore[override]  # scores are of a model's channels
+        """Read what `save` wrote.
+
+        Args:
+            path: of the file.
+            model: the model that was scored, or one with the same layers and shapes; or its graph.
+
+        Raises:
+            BadInput: the file does not hold scores.
+            PlanMismatch: they are of another model.
+        """
+        return cls.from_json(read_file(cls, path), model)
+
+    @classmethod
+    def from_json(cls, text: str, model: Any) -> Self:  # type: ignore[override]  # as above
+        """The scores that `to_json` wrote; `model` as in `load`."""
+        graph, fields = as_graph(model), read_version(cls, text)
+        try:
+            return cls.from_fields({**fields, "graph": graph})
+        except (KeyError, TypeError) as error:
+            raise not_ours(cls, error) from None

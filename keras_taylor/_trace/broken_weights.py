@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from keras_taylor._trace.graph import ChannelGraph
 
+CHECK_FOR_NAN = "Check the model's weights and the data for NaN, and that the loss is finite on them."
+"""What errors about NaN and infinity end with."""
+
 
 def broken_weights(graph: ChannelGraph) -> list[str]:
     """Names of the layers with NaN or infinity among their weights."""

@@ -30,6 +30,26 @@ class ReadSite:
     axis: int
     channels: NDArray[np.int64]
 
+    def along(self, x: Any, values: Any) -> Any:
+        """`values`, one per position of the axis, in a shape that broadcasts against `x`, what the call reads.
+
+        Args:
+            x: the tensor that is read, shape `(rows, ...)`.
+            values: shape `(positions,)`, or `(examples, positions)` for values of each example's own. Where positions were
+                folded into the batch axis, an example has several rows.
+        """
+        shape = [1] * len(x.shape)
+        shape[self.axis] = x.shape[self.axis]
+        if len(values.shape) > 1:
+            rows = tf.shape(x)[0]
+            values, shape[0] = tf.repeat(values, rows // tf.shape(values)[0], axis=0), rows
+        return tf.reshape(values, shape)
+
+    def silence(self, x: Any, kept: Any) -> Any:
+        """`x` with zeros at the positions that are not `kept`, booleans as `along` takes them."""
+        # Where, not times: a silenced channel may be infinite.
+        return tf.where(self.along(x, kept), x, tf.zeros((), x.dtype))
+
 
 class ReadSites:
     """All sites of a graph, their positions laid side by side as columns.
@@ -64,18 +84,18 @@ class ReadSites:
         return iter(self.by_call.values())
 
     def sums(self, columns: Any) -> Any:
-        """The same as `to_channels`, of a tensor."""
+        """`to_channels` in TensorFlow, for what must stay in the graph."""
         return tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(columns), self.columns, self.channels))
 
     def to_channels(self, columns: NDArray[Any]) -> NDArray[np.float64]:
-        """Sums over the columns of each channel, shape `(batch, channels)`."""
+        """Sums over the columns of each channel, in float64 (`sums` is the same of a tensor); shape `(batch, channels)`."""
         return np.asarray(columns @ self._to_channels)
 
     def absolute_to_channels(self, columns: NDArray[Any]) -> NDArray[np.float64]:
         """Sums over the members of each channel of the absolute value of what each member adds up to."""
         return np.asarray(np.abs(columns @ self._to_members) @ self._members_to_channels)
 
-    def named(self, wrong: NDArray[np.bool_]) -> list[str]:
+    def names_where(self, wrong: NDArray[np.bool_]) -> list[str]:
         """The sites with a column for which `wrong` holds."""
         sites = list(self.by_call.values())
         return [sites[number].name for number in np.unique(self.site_of[wrong])]

@@ -14,40 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._keras.losses import objectives
-from keras_taylor._record.recorder import Recorder, from_weights, record
-from keras_taylor._trace.graph import trace
+from keras_taylor._keras.batches import batches
+from keras_taylor._score.scorer import Scorer
+from keras_taylor._trace.graph import as_graph
 from keras_taylor.criteria import Criterion
-from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
+from keras_taylor.errors import warn
 
 _STATUS = Path("/proc/self/status")
 
 
 def scorer(model: Any, criteria: Sequence[Criterion], x: Any, y: Any, batch_size: int) -> Callable[[], Any]:
-    """What `kt.score_all` does, as a function whose step is traced when it is called for the first time."""
-    graph = trace(model)
-    blind = [one for one in criteria if not one.needs & FROM_DATA]
-    fed = [one for one in criteria if one.needs & FROM_DATA]
-    recorder = Recorder(model, graph, frozenset[str]().union(*(one.needs for one in fed)), objectives(model))
-
-    def score() -> Any:
-        weights = from_weights(graph, FROM_WEIGHTS)
-        for one in blind:
-            one.result(one.update(one.init(graph.channels, np.random.default_rng(0)), weights))
-        states = [one.init(graph.channels, np.random.default_rng(0)) for one in fed]
-        parts = ((x[i : i + batch_size], y[i : i + batch_size], None) for i in range(0, len(x), batch_size))
-        for found in record(recorder, parts):
-            states = [one.update(state, found) for one, state in zip(fed, states, strict=True)]
-        return [one.result(state) for one, state in zip(fed, states, strict=True)]
-
-    return score
+    """Scoring by these criteria as `kt.score_all` does it; the step is compiled when it is called for the first time."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Gauss-Newton is the second derivative")  # what it costs is asked, not how good it is
+        run = Scorer(as_graph(model), criteria)
+    return lambda: run(batches((x, y), batch_size=batch_size))
 
 
 def seconds(
     model: Any, criteria: Mapping[str, Criterion], x: Any, y: Any, batch_size: int, repetitions: int
 ) -> dict[str, list[float]]:
-    """Of scoring by each criterion: all in turns, `repetitions` times."""
-    runs = {label: scorer(model, [one], x, y, batch_size) for label, one in criteria.items()}
+    """How long scoring by each criterion takes, in seconds: all are run in turns, `repetitions` times."""
+    graph = as_graph(model)
+    runs = {label: scorer(graph, [one], x, y, batch_size) for label, one in criteria.items()}
     found: dict[str, list[float]] = {label: [] for label in runs}
     for run in runs.values():
         run()
@@ -75,7 +64,7 @@ def peaks_of(model: Any, x: Any, y: Any) -> Iterator[Callable[[str], float | Non
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-                warnings.warn(f"Peak memory of {label!r} could not be measured: {reason}", stacklevel=4)
+                warn(f"Peak memory of {label!r} could not be measured: {reason}")
                 return None
             return float(done.stdout.split()[-1])
 
@@ -84,12 +73,11 @@ def peaks_of(model: Any, x: Any, y: Any) -> Iterator[Callable[[str], float | Non
 
 def peak(model: Any, criterion: Criterion, x: Any, y: Any) -> float:
     """MB at the peak of scoring one batch above what is in use; to be called once in a process."""
-    needs = criterion.needs & FROM_DATA
-    recorder = Recorder(model, trace(model), needs, objectives(model))
+    score = Scorer(as_graph(model), [criterion])
     for size in (1, 2):  # traced for any size before it counts
-        recorder(x[:size], y[:size], None)
+        score([(x[:size], y[:size], None)])
     before = status("VmRSS")
-    recorder(x, y, None)
+    score([(x, y, None)])
     return status("VmHWM") - before
 
 

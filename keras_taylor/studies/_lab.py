@@ -27,6 +27,7 @@ from keras_taylor._run.checks import check_feasible
 from keras_taylor._score.oracle import oracle
 from keras_taylor._score.score import score_all
 from keras_taylor._score.scores import Scores
+from keras_taylor._trace.broken_weights import CHECK_FOR_NAN
 from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import FROM_DATA
@@ -92,7 +93,7 @@ class Lab:
         self.ranks = Ranks(self.graph)
         if not len(self.ranks.free):
             raise BadInput(f"The model must have channels that may go. Received: {model.name!r}, where all are locked.")
-        self.masked = Masked(model, self.graph)
+        self.masked = Masked(self.graph)
         self.root = writable_folder(run_dir, ("measured",))
         self.settings = {"model": model.name, "data": len(self.x), "examples": examples, "batch_size": batch_size}
         options = {"examples": examples, "batch_size": batch_size}
@@ -134,8 +135,8 @@ class Lab:
         rows = self.sample(seed)
 
         def measure() -> list[float]:
-            found = oracle(self.model, (self.x[rows], self.y[rows]), batch_size=self.batch_size, verbose=self.verbose)
-            return found.signed.values.tolist()
+            found = oracle(self.graph, self.x[rows], self.y[rows], batch_size=self.batch_size, verbose=self.verbose)
+            return found.values.tolist()
 
         return np.array(self.kept("oracle", {"seed": seed}, measure))
 
@@ -165,9 +166,10 @@ class Lab:
                     # Studies ask how good this approximation is.
                     warnings.filterwarnings("ignore", "Gauss-Newton is the second derivative")
                     found = score_all(
-                        self.model,
-                        (self.x[rows], self.y[rows]),
-                        [criteria[label] for label in labels],
+                        self.graph,
+                        self.x[rows],
+                        self.y[rows],
+                        criteria={label: criteria[label] for label in labels},
                         batch_size=self.batch_size,
                         seed=int(key["seed"]),
                         verbose=self.verbose,
@@ -177,7 +179,7 @@ class Lab:
                     raise
                 self._store("scores", key_of(labels[0]), None)
                 continue
-            for label, scores in zip(labels, found, strict=True):
+            for label, scores in found.items():
                 self._store("scores", key_of(label), scores.values.tolist())
         values = {label: read_json(self._path("scores", key_of(label)))["value"] for label in criteria}
         return {label: np.array(value) for label, value in values.items() if value is not None}
@@ -221,7 +223,7 @@ class Lab:
                 if not np.isfinite(loss):
                     raise NonFiniteScores(
                         f"The loss must be finite. Received: NaN or infinity with {keep.sum()} of {len(keep)} channels. "
-                        "Check the model's weights and the data."
+                        f"{CHECK_FOR_NAN}"
                     )
                 return {"loss": loss, "accuracy": accuracy}
 

@@ -112,7 +112,7 @@ class TestRegistering:
 
         kt.testing.check_criterion("largest")
         model = nets.compiled(nets.chain())
-        scores = kt.score(model, nets.images(6), "largest")
+        scores = kt.score(model, nets.images(6), criterion="largest", verbose=0)
         assert scores.criterion == "largest" and (scores.by_layer()["conv1"] > 0).all()
 
     @pytest.mark.parametrize(

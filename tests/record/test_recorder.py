@@ -51,7 +51,7 @@ def trained(build, middle=None):
 
 USES = {
     "score": lambda model, data: kt.score(model, data, batch_size=4),
-    "score eq. 8": lambda model, data: kt.score(model, data, "taylor", batch_size=4),
+    "score eq. 8": lambda model, data: kt.score(model, data, criterion="taylor", batch_size=4),
     "prune": lambda model, data: kt.prune(model, data, target=kt.Target(macs=0.95)),
     "fit_with_pruning": lambda model, data: kt.fit_with_pruning(model, *data, target=kt.Target(macs=0.95), epochs=1, verbose=0),
 }
@@ -138,5 +138,5 @@ def test_sums_of_squares_and_gradients_by_hand():
                 return getattr(record, statistic)
 
         model.compile(loss=lambda y, p: p[:, 0])
-        found = kt.score(model, data, Look()).by_layer()["conv"]
+        found = kt.score(model, data, criterion=Look(), verbose=0).by_layer()["conv"]
         np.testing.assert_allclose(found, values, rtol=1e-6)

@@ -215,7 +215,11 @@ CASES = {
         errors.BadInput,
         "must have one length. Received: [5, 8]",
     ),
-    "no examples": (lambda: kt.score(chain(), DATA, examples=0), errors.BadInput, "examples must be at least 1. Received: 0"),
+    "no examples": (
+        lambda: kt.score(chain(), DATA, examples=0),
+        errors.BadInput,
+        "examples must be a whole number of at least 1. Received: 0",
+    ),
     "data that is no data": (lambda: kt.score(chain(), 7), errors.BadInput, "data must be what `fit` takes"),
     # numbers
     "NaN in a layer": (lambda: kt.score(with_nan(), DATA), errors.NonFiniteScores, "NaN or infinity in conv2"),

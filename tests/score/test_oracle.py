@@ -8,7 +8,7 @@ import keras_taylor as kt
 from keras_taylor._rebuild.verify import silenced
 from keras_taylor._score import channel_subtraction, oracle
 from tests import nets
-from tests.test_score_all import branched
+from tests.score.test_score_all import branched
 
 layers = keras.layers
 
@@ -68,12 +68,13 @@ def test_it_is_what_a_full_forward_pass_finds(name):
     build, shape = NETS[name]
     model = nets.compiled(build())
     x, y = nets.images(7, classes=3, shape=shape)
-    found = kt.oracle(model, (x, y), batch_size=3)
+    found = kt.oracle(model, x, y, batch_size=3, verbose=0)
     expected = slow(model, x, y, nets.CROSS_ENTROPY)
-    np.testing.assert_allclose(found.signed.values, expected, rtol=1e-3, atol=2e-6)
-    np.testing.assert_allclose(found.absolute.values, np.abs(expected), rtol=1e-3, atol=2e-6)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-3, atol=2e-6)
+    np.testing.assert_allclose(found.absolute().values, np.abs(expected), rtol=1e-3, atol=2e-6)
     assert (expected > 1e-3).any() and (expected < -1e-3).any()
-    assert (found.measured == (found.signed.graph.locks == "")).all() and not found.measured.all()
+    assert (found.values[found.graph.locks != ""] == 0).all() and (found.graph.locks != "").any()
+    assert found.criterion == "oracle" and found.absolute().criterion == "oracle_absolute"
 
 
 def windows(conv, rank, **second):
@@ -137,7 +138,7 @@ def test_readers_that_are_not_computed_anew(name, monkeypatch):
     monkeypatch.setattr(
         channel_subtraction.ChannelSubtraction, "__call__", noting(channel_subtraction.ChannelSubtraction.__call__, taken_out)
     )
-    found = kt.oracle(model, (x, y)).signed
+    found = kt.oracle(model, (x, y))
     graph = found.graph
     free = {id(step): (graph.locks[graph.channel[step.inputs[0].ids]] == "").any() for step in graph.steps if step.consumes}
     assert taken_out == {step.call.name for step in graph.steps if free.get(id(step))}
@@ -148,9 +149,9 @@ def test_readers_that_are_not_computed_anew(name, monkeypatch):
 
 def test_small_runs_are_the_same(monkeypatch):
     model, data = nets.compiled(branched()), nets.images(20, classes=3, shape=(4, 4, 2))
-    whole = kt.oracle(model, data).signed.values
+    whole = kt.oracle(model, data).values
     monkeypatch.setattr("keras_taylor._score.oracle._ELEMENTS", 1)
-    np.testing.assert_allclose(kt.oracle(model, data).signed.values, whole, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(kt.oracle(model, data).values, whole, rtol=1e-3, atol=1e-6)
 
 
 def test_a_channel_that_is_zero_changes_nothing_and_is_not_run(monkeypatch):
@@ -158,8 +159,8 @@ def test_a_channel_that_is_zero_changes_nothing_and_is_not_run(monkeypatch):
     kernel, bias = model.get_layer("conv1").get_weights()
     bias[2] = -1e6
     model.get_layer("conv1").set_weights([kernel, bias])
-    assert kt.oracle(model, data).signed.by_layer()["conv1"][2] == 0
-    assert (kt.oracle(model, data).signed.by_layer()["conv1"][[0, 1, 3]] != 0).all()
+    assert kt.oracle(model, data).by_layer()["conv1"][2] == 0
+    assert (kt.oracle(model, data).by_layer()["conv1"][[0, 1, 3]] != 0).all()
 
 
 @pytest.mark.parametrize("bias", [1e7, np.inf])
@@ -181,7 +182,7 @@ def test_a_channel_beside_which_the_others_are_nothing(bias):
     kernel, values = model.get_layer("reader").get_weights()
     model.get_layer("reader").set_weights([np.abs(kernel), values])
     x, y = nets.images(6, classes=3, shape=(4,))
-    found, expected = kt.oracle(model, (x, y)).signed, slow(model, x, y, nets.CROSS_ENTROPY)
+    found, expected = kt.oracle(model, (x, y)), slow(model, x, y, nets.CROSS_ENTROPY)
     np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-6)
     assert abs(found.by_layer()["hidden"][1]) > 1e-3
 
@@ -194,7 +195,7 @@ def test_in_half_precision_every_reader_is_computed_anew(monkeypatch):
         keras.config.set_dtype_policy("float32")
     monkeypatch.delattr(oracle.ChannelSubtraction, "__call__")
     x, y = nets.images(6, classes=3)
-    found, expected = kt.oracle(model, (x, y)).signed.values, slow(model, x, y, nets.CROSS_ENTROPY)
+    found, expected = kt.oracle(model, (x, y)).values, slow(model, x, y, nets.CROSS_ENTROPY)
     np.testing.assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
 
 
@@ -202,11 +203,11 @@ def test_weights_of_examples_and_classes():
     model, (x, y) = nets.compiled(nets.chain()), nets.images(6)
     weight = np.array([1, 2, 0, 1, 3, 1], "float32")
     rows = np.repeat(np.arange(6), weight.astype(int))
-    weighted = kt.oracle(model, (x, y, weight)).signed.values * 6
-    repeated = kt.oracle(model, (x[rows], y[rows])).signed.values * len(rows)
+    weighted = kt.oracle(model, (x, y, weight)).values * 6
+    repeated = kt.oracle(model, (x[rows], y[rows])).values * len(rows)
     np.testing.assert_allclose(weighted, repeated, rtol=1e-3, atol=1e-6)
-    by_class = kt.oracle(model, (x, y), class_weight={1: 3.0}).signed.values
-    by_sample = kt.oracle(model, (x, y, np.where(y == 1, 3.0, 1.0).astype("float32"))).signed.values
+    by_class = kt.oracle(model, (x, y), class_weight={1: 3.0}).values
+    by_sample = kt.oracle(model, (x, y, np.where(y == 1, 3.0, 1.0).astype("float32"))).values
     np.testing.assert_allclose(by_class, by_sample, rtol=1e-5)
 
 
@@ -221,8 +222,8 @@ def test_an_overridden_loss():
     plain, data = nets.compiled(nets.chain()), nets.images(5)
     model = Custom(plain.inputs, plain.outputs)
     model.compile("sgd")
-    expected = kt.oracle(plain, data).signed.values / 2
-    np.testing.assert_allclose(kt.oracle(model, data).signed.values, expected, rtol=1e-3, atol=1e-6)
+    expected = kt.oracle(plain, data).values / 2
+    np.testing.assert_allclose(kt.oracle(model, data).values, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_several_outputs():
@@ -232,7 +233,7 @@ def test_several_outputs():
     nets.compiled(model, {"kind": nets.CROSS_ENTROPY, "size": "mse"}, loss_weights={"kind": 0.5, "size": 2.0})
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(5, 4)).astype("float32"), {"kind": np.array([0, 1, 1, 0, 1]), "size": np.ones((5, 2))}
-    found = kt.oracle(model, (x, labels)).signed.by_layer()["hidden"]
+    found = kt.oracle(model, (x, labels)).by_layer()["hidden"]
     before = model.evaluate(x, labels, verbose=0)[0]
     for unit in range(3):
         kernel, bias = model.get_layer("hidden").get_weights()
@@ -255,16 +256,14 @@ def test_it_is_saved_loaded_and_planned_with(tmp_path):
     model, data = nets.compiled(nets.residual()), nets.images(6, classes=3)
     found = kt.oracle(model, data)
     found.save(tmp_path / "oracle.json")
-    loaded = kt.Oracle.load(tmp_path / "oracle.json", model)
-    np.testing.assert_array_equal(loaded.signed.values, found.signed.values)
-    assert loaded.signed.settings == {"examples": 6, "seed": 0}
-    plan = kt.plan(loaded.absolute, kt.Target(macs=0.6))
+    loaded = kt.Scores.load(tmp_path / "oracle.json", model)
+    np.testing.assert_array_equal(loaded.values, found.values)
+    assert loaded.settings == {"examples": 6, "seed": 0}
+    plan = kt.plan(loaded.absolute(), kt.Target(macs=0.6))
     assert plan.after["macs"] <= 0.6 * plan.before["macs"]
     with pytest.raises(kt.errors.PlanMismatch, match=r"Scores must be of this model. Received: scores of 'residual'"):
-        kt.Oracle.load(tmp_path / "oracle.json", nets.chain())
-    kt.score(model, criterion="l1").save(tmp_path / "l1.json")
-    with pytest.raises(kt.errors.BadInput, match="Received: scores of 'l1'"):
-        kt.Oracle.load(tmp_path / "l1.json", model)
+        kt.Scores.load(tmp_path / "oracle.json", nets.chain())
+    assert loaded.criterion == "oracle" and str(loaded) == str(found)
     (tmp_path / "bad.json").write_text("[]")
     with pytest.raises(kt.errors.BadInput, match=r"Scores must be JSON as Scores.save writes it"):
         kt.Scores.load(tmp_path / "bad.json", model)

@@ -21,7 +21,7 @@ EVERYTHING = sorted(set(kt.criteria.registered()) - {"bn_scale"})
 def statistics(model, data, *needs, loss=None, draws=1, weight=None):
     """The statistics of one batch."""
     graph = trace(model)
-    recorder = Recorder(model, graph, frozenset(needs), objectives(model, loss), draws=draws)
+    recorder = Recorder(graph, frozenset(needs), objectives(model, loss), draws=draws)
     return next(record(recorder, [(*data, weight)]))
 
 
@@ -226,15 +226,15 @@ class TestActivations:
     def test_no_labels_are_needed(self):
         model, (x, _) = nets.randomized(nets.chain()), nets.images(4)
         for name in ("activation", "activation_std", "apoz"):
-            assert (kt.score(model, x, name).by_layer()["conv1"] > 0).all()
+            assert (kt.score(model, x, criterion=name).by_layer()["conv1"] > 0).all()
 
 
 def test_all_together_are_what_each_is_alone():
     model, data = nets.compiled(parallel()), nets.images(10, classes=3, shape=(4, 4, 2))
-    together = kt.score_all(model, data, EVERYTHING, batch_size=4, seed=3)
-    assert [scores.criterion for scores in together] == EVERYTHING
-    for name, scores in zip(EVERYTHING, together, strict=True):
-        alone = kt.score(model, data, name, batch_size=4, seed=3)
+    together = kt.score_all(model, data, criteria=EVERYTHING, batch_size=4, seed=3)
+    assert list(together) == [scores.criterion for scores in together.values()] == EVERYTHING
+    for name, scores in together.items():
+        alone = kt.score(model, data, criterion=name, batch_size=4, seed=3)
         np.testing.assert_allclose(scores.values, alone.values, rtol=1e-5, atol=1e-7, err_msg=name)
         assert scores.settings == alone.settings
 
@@ -249,9 +249,8 @@ def test_only_what_is_needed_is_recorded(monkeypatch):
 def test_tied_members_with_and_without_sign():
     """The stem is read by `inner` and by the logits: separately |c1| + |c2|, together |c1 + c2|."""
     model, data = nets.compiled(nets.residual()), nets.images(6, classes=3)
-    signed, absolute = kt.score_all(
-        model, data, [kt.criteria.Taylor(normalize=None), kt.criteria.Taylor(normalize=None, tied="absolute")]
-    )
+    criteria = {tied: kt.criteria.Taylor(normalize=None, tied=tied) for tied in ("signed", "absolute")}
+    signed, absolute = kt.score_all(model, data, criteria=criteria).values()
     assert (absolute.values >= signed.values - 1e-7).all()
     np.testing.assert_allclose(absolute.by_layer()["inner"], signed.by_layer()["inner"], rtol=1e-5)
     assert (absolute.by_layer()["stem"] > 1.001 * signed.by_layer()["stem"]).any()
@@ -269,14 +268,14 @@ class TestWarnings:
 
     def test_layers_that_bend_are_named(self):
         with pytest.warns(UserWarning, match=r"piecewise linear.*conv \(Conv2D\), act \(Activation\), product \(Multiply\)"):
-            kt.score(self.bent("gelu", "silu", "product"), self.data, "obd_exact")
+            kt.score(self.bent("gelu", "silu", "product"), self.data, criterion="obd_exact")
 
     def test_training_batch_norm_is_named(self):
         inputs = keras.Input((4, 4, 2))
         x = layers.BatchNormalization(name="live")(layers.Conv2D(3, 3, name="conv")(inputs), training=True)
         model = nets.compiled(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x))))
         with pytest.warns(UserWarning, match=r"It is not in live \(BatchNormalization\)"):
-            kt.score(model, self.data, "obd_exact")
+            kt.score(model, self.data, criterion="obd_exact")
 
     @pytest.mark.parametrize("final", [None, "softmax"])
     def test_straight_nets_are_not(self, final):
@@ -286,14 +285,14 @@ class TestWarnings:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=final is None)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            kt.score(nets.compiled(net, loss), self.data, "obd_exact")
+            kt.score(nets.compiled(net, loss), self.data, criterion="obd_exact")
 
     def test_channels_that_are_read_again_are_named(self):
         """With a gate at two depths of one path the logits are quadratic in it, so Gauss-Newton is not all."""
         twin, model = doubled(branched), branched()
         model.set_weights(twin.get_weights())
         with pytest.warns(UserWarning, match=r"read once on each path. Received: .*in stem \+ 1 tied\. There"):
-            kt.score(model, self.data, "obd_exact", loss=nets.CROSS_ENTROPY)
+            kt.score(model, self.data, criterion="obd_exact", loss=nets.CROSS_ENTROPY)
         exact = statistics(model, self.data, "gauss_newton", loss=nets.CROSS_ENTROPY).gauss_newton.sum(0)
         _, bends = numerical(twin, self.data)
         tied, free = (nets.producer_channels(trace(model), name) for name in ("stem", "side"))
@@ -306,33 +305,48 @@ class TestWarnings:
         x = layers.MultiHeadAttention(2, 3, name="attend")(inputs, inputs)
         model = nets.compiled(keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))))
         with pytest.warns(UserWarning, match=r"attend \(MultiHeadAttention\)"):
-            kt.score(model, nets.images(2, classes=3, shape=(4, 6)), "obd_exact")
+            kt.score(model, nets.images(2, classes=3, shape=(4, 6)), criterion="obd_exact")
 
     def test_a_fisher_information_of_regression(self):
         model = nets.compiled(nets.chain(), "mse")
         with pytest.warns(UserWarning, match=r"Gaussian with unit variance. Received: outputs that are gaussian"):
-            kt.score(model, (nets.images(4)[0], np.zeros((4, 2), "float32")), "obd")
+            kt.score(model, (nets.images(4)[0], np.zeros((4, 2), "float32")), criterion="obd")
 
 
 class TestBadInput:
     def test_no_data(self):
         for name in ("apoz", "obd", "mutual_information", "blend"):
             with pytest.raises(kt.errors.BadInput, match=rf"data must be given for criterion '{name}'. Received: None"):
-                kt.score_all(nets.compiled(nets.chain()), None, ["l1", name])
+                kt.score_all(nets.compiled(nets.chain()), criteria=["l1", name])
 
     def test_no_criteria(self):
-        for criteria in ([], "taylor"):
+        for criteria in ([], "taylor", {}, None):
             with pytest.raises(kt.errors.BadInput, match="criteria of score_all must be a list of criteria"):
-                kt.score_all(nets.chain(), None, criteria)
+                kt.score_all(nets.chain(), criteria=criteria)
+
+    def test_two_criteria_of_one_name(self):
+        with pytest.raises(
+            kt.errors.BadInput, match=r"must have different names. Received: 'l1' more than once. Pass a mapping"
+        ):
+            kt.score_all(nets.chain(), criteria=["l1", kt.criteria.L1("group")])
+        both = kt.score_all(nets.randomized(nets.chain()), criteria={"filters": "l1", "group": kt.criteria.L1("group")})
+        assert list(both) == ["filters", "group"] and {scores.criterion for scores in both.values()} == {"l1"}
+        assert not np.allclose(both["filters"].values, both["group"].values)
+
+    def test_one_criterion_under_two_labels(self):
+        model, data, one = nets.compiled(nets.chain()), nets.images(4), kt.criteria.Taylor()
+        twice = kt.score_all(model, *data, criteria={"a": one, "b": one})
+        np.testing.assert_array_equal(twice["a"].values, twice["b"].values)
+        np.testing.assert_array_equal(twice["a"].values, kt.score(model, *data, criterion=one).values)
 
     def test_labels_that_are_no_classes(self):
         model, (x, _) = nets.compiled(nets.chain(), "mse"), nets.images(4)
         with pytest.raises(kt.errors.BadInput, match="data must have one class per example"):
-            kt.score(model, (x, np.zeros((4, 2, 1), "float32")), "mutual_information")
+            kt.score(model, (x, np.zeros((4, 2, 1), "float32")), criterion="mutual_information")
         with pytest.raises(kt.errors.BadInput, match="data must have one class per example"):
-            kt.score(model, x, "mutual_information")
+            kt.score(model, x, criterion="mutual_information")
         with pytest.raises(kt.errors.BadInput, match="data must have one class per example"):
-            kt.score(model, x, "mutual_information", labels="sampled")
+            kt.score(model, x, criterion="mutual_information", labels="sampled")
 
     def test_a_net_without_scales(self):
         with pytest.raises(
@@ -372,4 +386,4 @@ class TestBadInput:
             with pytest.raises(
                 kt.errors.NonFiniteScores, match=r"must be finite. Received: NaN or infinity in .*second.*batch 2"
             ):
-                kt.score(model, (x, np.zeros(6)), name, batch_size=2)
+                kt.score(model, x, np.zeros(6), criterion=name, batch_size=2)

@@ -22,7 +22,7 @@ def product_loss(y_true, y_pred):
 
 def values(model, data, name, criterion=GATE, **options):
     """Scores of the channels of one producer, in the order of its filters."""
-    return kt.score(model, data, criterion, **options).by_layer()[name]
+    return kt.score(model, data, criterion=criterion, **options).by_layer()[name]
 
 
 def two_by_two(kernel, head):
@@ -73,7 +73,7 @@ class TestByHand:
     def test_l2_per_layer(self):
         a, b = 8 / 3 / 2, 23 / 3 / 2
         norm = np.sqrt(a**2 + b**2)
-        found = kt.score(self.model(), (self.x, self.y), "taylor").by_layer()
+        found = kt.score(self.model(), (self.x, self.y), criterion="taylor").by_layer()
         np.testing.assert_allclose(found["conv"], [a / norm, b / norm], rtol=1e-6)
         # The head has a single channel, which nothing reads: its score is zero and stays so.
         np.testing.assert_array_equal(found["head"], [0.0])
@@ -95,7 +95,7 @@ class TestByHand:
         np.testing.assert_allclose(found, [(2 + 1 + 8) / 3, (5 + 5 + 16) / 3], rtol=1e-6)
 
     def test_the_settings_say_how_it_was_scored(self):
-        settings = kt.score(self.model(), (self.x, self.y), EQ8, seed=4).settings
+        settings = kt.score(self.model(), (self.x, self.y), criterion=EQ8, seed=4).settings
         expected = {"spatial": "mean", "aggregate": "eq8", "tied": "signed", "normalize": None, "flops": 0.0}
         expected |= {"examples": 3, "labels": "given", "seed": 4}
         assert settings == expected
@@ -186,14 +186,14 @@ def test_against_stored_activations_and_gradients():
     x, y = nets.images(7, classes=3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
     expected = reference(model, x, y, loss, {"stem": ["inner", "logits"], "inner": ["outer"]})
-    scores = kt.score(model, (x, y), GATE, batch_size=3)
+    scores = kt.score(model, x, y, criterion=GATE, batch_size=3)
     found = scores.by_layer()
     np.testing.assert_allclose(found["stem"], expected["stem"], rtol=1e-4)
     np.testing.assert_allclose(found["outer"], expected["stem"], rtol=1e-4)
     np.testing.assert_allclose(found["inner"], expected["inner"], rtol=1e-4)
-    mean = kt.score(model, (x, y), EQ8).by_layer()
+    mean = kt.score(model, x, y, criterion=EQ8).by_layer()
     np.testing.assert_allclose(mean["inner"], expected["inner"] / (8 * 8), rtol=1e-4)
-    l2 = kt.score(model, (x, y), "taylor").by_layer()
+    l2 = kt.score(model, x, y, criterion="taylor").by_layer()
     np.testing.assert_allclose(l2["inner"], expected["inner"] / np.linalg.norm(expected["inner"]), rtol=1e-4)
 
 
@@ -455,7 +455,107 @@ def test_scores_are_checked_and_printed():
 
 
 def test_a_progress_bar_like_that_of_fit(chain, capsys):
-    kt.score(chain, (X, Y), batch_size=4, verbose=1)
-    assert "3/3" in capsys.readouterr().out
-    kt.score(chain, (X, Y), batch_size=4)
+    for verbose in (1, "auto"):
+        kt.score(chain, X, Y, batch_size=4, verbose=verbose)
+        assert "3/3" in capsys.readouterr().out
+    kt.score(chain, X, Y, batch_size=4, verbose=0)
     assert not capsys.readouterr().out
+
+
+class TestArguments:
+    def test_arrays_as_fit_takes_them(self, chain, expected):
+        np.testing.assert_allclose(kt.score(chain, X, Y).values, expected, rtol=1e-6)
+        np.testing.assert_array_equal(kt.score(chain, x=X, y=Y).values, kt.score(chain, (X, Y)).values)
+
+    def test_a_graph_stands_for_its_model(self, chain, monkeypatch):
+        graph, plain = kt.trace(chain), {name: kt.score(chain, X, Y, criterion=name).values for name in ("taylor_gate", "l1")}
+        monkeypatch.setattr("keras_taylor._trace.graph.trace", None)  # it is not traced again
+        scores = kt.score(graph, X, Y)
+        assert scores.graph is graph
+        np.testing.assert_array_equal(scores.values, plain["taylor_gate"])
+        np.testing.assert_array_equal(kt.score(graph, criterion="l1").values, plain["l1"])
+        assert kt.oracle(graph, X[:4], Y[:4]).graph is graph
+        assert kt.score_all(graph, X, Y, criteria=["l1", "taylor"])["taylor"].graph is graph
+        assert any(isinstance(layer, kt.TaylorGate) for layer in kt.wrap(graph).layers)
+
+    def test_the_old_name_of_x_works_for_a_release(self, chain, expected):
+        for use in (kt.score, kt.oracle, lambda model, data: kt.score_all(model, data=data, criteria=["taylor_gate"])):
+            with pytest.warns(DeprecationWarning, match=r"data= of \w+ is called x= now"):
+                use(chain, data=(X[:4], Y[:4]))
+
+    @pytest.mark.parametrize("option", ["taylor", GATE, kt.criteria.Taylor, ["taylor", "l1"], 7])
+    def test_an_option_in_the_place_of_the_labels(self, chain, option):
+        for use in (kt.score, kt.oracle, lambda *given: kt.score_all(*given, criteria=["taylor_gate"])):
+            for data in (X, (X, Y), tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)):
+                with pytest.raises(kt.errors.BadInput, match=r"y must be labels: .*Options are passed by name: criterion="):
+                    use(chain, data, option)
+
+    def test_labels_where_they_cannot_be(self, chain):
+        with pytest.raises(kt.errors.BadInput, match="y must be None where x is a data set"):
+            kt.score(chain, tf.data.Dataset.from_tensor_slices((X, Y)).batch(4), Y)
+        with pytest.raises(kt.errors.BadInput, match="x must be given where y is"):
+            kt.score(chain, y=Y)
+        with pytest.raises(kt.errors.BadInput, match=r"labels must be 'auto', 'given' or 'sampled'. Received: 'true'"):
+            kt.score(chain, X, Y, labels="true")
+        with pytest.raises(kt.errors.BadInput, match=r"draws must be a whole number of at least 1. Received: 0"):
+            kt.score(chain, X, labels="sampled", draws=0)
+        with pytest.raises(kt.errors.BadInput, match=r"batch_size must be a whole number of at least 1. Received: 2.5"):
+            kt.score(chain, X, Y, batch_size=2.5)
+
+
+class TestLabels:
+    def test_those_that_are_there(self, chain, expected):
+        scores = kt.score(chain, X, Y)
+        assert scores.settings["labels"] == "given"
+        np.testing.assert_array_equal(scores.values, kt.score(chain, X, Y, labels="given").values)
+
+    @pytest.mark.parametrize("kind", ["arrays", "tf.data", "a generator"])
+    def test_and_sampled_ones_where_there_are_none(self, kind, chain, expected):
+        """A generator loses no batch to the look at its labels."""
+        data = {
+            "arrays": lambda: X,
+            "tf.data": lambda: tf.data.Dataset.from_tensor_slices(X).batch(32),
+            "a generator": lambda: iter([X]),
+        }[kind]()
+        scores = kt.score(chain, data, class_weight={0: 2.0})
+        assert scores.settings["labels"] == "sampled" and scores.settings["examples"] == 12
+        np.testing.assert_array_equal(scores.values, kt.score(chain, X, labels="sampled").values)
+        assert not np.allclose(scores.values, expected)
+
+    def test_a_criterion_that_looks_at_none(self, chain):
+        found = kt.score_all(chain, X, criteria=["activation", "l1", "taylor"])
+        assert [scores.settings["labels"] for scores in found.values()] == [None, None, "sampled"]
+        assert [scores.settings["examples"] for scores in found.values()] == [12, 0, 12]
+        np.testing.assert_array_equal(found["activation"].values, kt.score(chain, X, Y, criterion="activation").values)
+
+    def test_batches_with_and_without(self, chain):
+        with pytest.raises(kt.errors.BadInput, match="data must have labels"):
+            kt.score(chain, iter([(X[:4], Y[:4]), (X[4:],)]))
+
+
+class TestFiles:
+    def test_saved_and_loaded(self, chain, tmp_path):
+        scores = kt.score(chain, X, Y, seed=3)
+        scores.save(tmp_path / "scores.json")
+        for model in (chain, kt.trace(chain)):
+            loaded = kt.Scores.load(tmp_path / "scores.json", model)
+            np.testing.assert_array_equal(loaded.values, scores.values)
+            assert (loaded.criterion, loaded.settings, str(loaded)) == (scores.criterion, scores.settings, str(scores))
+        assert kt.Scores.from_json(scores.to_json(), chain).to_json() == scores.to_json()
+        assert "<table>" in scores._repr_html_() and "| conv1 |" in scores.render("markdown")
+
+    def test_what_is_no_scores(self, chain, tmp_path):
+        path = tmp_path / "scores.json"
+        with pytest.raises(kt.errors.BadInput, match="Scores must be in a file that can be read"):
+            kt.Scores.load(path, chain)
+        good = kt.score(chain, criterion="l1").to_json()
+        for text, message in (
+            ("[]", r"Scores must be JSON as Scores.save writes it"),
+            ('{"format": 1}', r"Scores must be JSON as Scores.save writes it. Received: KeyError\('fingerprint'\)"),
+            (good.replace('"format": 1', '"format": 9'), r"The format of scores must be 1. Received: 9. Update keras_taylor"),
+            (good.replace('"values": [', '"values": ["a", '), "values of Scores must be numbers"),
+            (good.replace('"values": [', '"values": [1.0, '), "values of Scores must have shape"),
+        ):
+            path.write_text(text)
+            with pytest.raises(kt.errors.BadInput, match=message):
+                kt.Scores.load(path, chain)

@@ -31,7 +31,7 @@ def studied(folder, model=None, **options):
 
 
 def score(model, rows, criterion):
-    return kt.score(model, (X[rows], Y[rows]), criterion, batch_size=64)
+    return kt.score(model, X[rows], Y[rows], criterion=criterion, batch_size=64)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,10 @@ def test_correlations_are_those_of_scores_and_oracle(residual, study):
     model, (x, y) = residual
     rows = np.random.default_rng(1).permutation(len(x))[:16]
     sample = x[rows], y[rows]
-    scores, truth = kt.score(model, sample, FEW[_correlation.GATE]).values, kt.oracle(model, sample).absolute.values
+    scores, truth = (
+        kt.score(model, *sample, criterion=FEW[_correlation.GATE]).values,
+        kt.oracle(model, *sample).absolute().values,
+    )
     ranks = Ranks(kt.trace(model))
     found = study.values["correlations"][_correlation.GATE]
     assert found["all layers"][1] == pytest.approx(ranks.raw(scores, truth), abs=0.02)

@@ -70,7 +70,8 @@ def test_alignment_and_gradient_by_hand():
     model.get_layer("out").set_weights([np.array([[3.0], [5.0], [-7.0]])])
     model.compile("sgd", "mse")
     x, y = np.array([[1.0, 0.0], [2.0, 0.0]]), np.array([[-10.0], [-20.0]])  # outputs -11 and -22: errors -1 and -2
-    gradient, alignment = kt.score_all(model, (x, y), [_quadrants.GradientSize(), _quadrants.Alignment()])
+    criteria = {"gradient": _quadrants.GradientSize(), "alignment": _quadrants.Alignment()}
+    gradient, alignment = kt.score_all(model, x, y, criteria=criteria).values()
     hidden = nets.producer_channels(gradient.graph, "hidden")
     np.testing.assert_allclose(gradient.values[hidden], 3.0 * np.array([3.0, 5.0, 7.0]))  # mean of |2 * error * weight|
     np.testing.assert_allclose(alignment.values[hidden], [1.0, 0.0, 1.0], atol=1e-6)
@@ -87,9 +88,8 @@ def test_alignment_is_what_taylor_is_without_both_sizes(first):
         def each(self, record):
             return np.sqrt(record.activation_square * record.gradient_square) / record.positions
 
-    taylor, alignment, sizes = kt.score_all(
-        lab.model, (x, y), [kt.criteria.Taylor(normalize=None), _quadrants.Alignment(), Sizes()]
-    )
+    criteria = {"taylor": kt.criteria.Taylor(normalize=None), "alignment": _quadrants.Alignment(), "sizes": Sizes()}
+    taylor, alignment, sizes = kt.score_all(lab.model, x, y, criteria=criteria).values()
     np.testing.assert_allclose(taylor.values, alignment.values * sizes.values, rtol=1e-4, atol=1e-9)
     assert 0 < alignment.values.max() <= 1
 

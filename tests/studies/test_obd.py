@@ -39,7 +39,7 @@ def study(residual, folder):
 def test_accuracy_is_that_of_the_pruned_net(residual, study):
     model, (x, y) = residual
     rows = np.random.default_rng(1).permutation(len(x))[:16]
-    scores = kt.score(model, (x[rows], y[rows]), "taylor_gate")
+    scores = kt.score(model, x[rows], y[rows], criterion="taylor_gate")
     small = kt.rebuild(model, kt.plan(scores, kt.Target(macs=0.5)))
     x, y = nets.images(32, 3, seed=5)
     expected = float((small.predict(x, verbose=0).argmax(-1) == y).mean())

@@ -1,0 +1,146 @@
+"""`Scorer`: what `kt.score_all` runs, as a value that can run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_taylor._keras.batches import Batch, length
+from keras_taylor._keras.heads import LIKELIHOODS
+from keras_taylor._keras.losses import objectives
+from keras_taylor._record.gauss_newton import warn_where_bent
+from keras_taylor._record.recorder import Recorder, from_weights, record
+from keras_taylor._record.weight_statistics import map_sizes
+from keras_taylor._score.scores import Scores
+from keras_taylor._trace.broken_weights import broken_weights
+from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.criteria import Criterion
+from keras_taylor.criteria._base import FROM_DATA, FROM_LOSS, normalized
+from keras_taylor.errors import BadInput, listed, warn
+
+_DRAWS_OF_LABELS = 4
+"""Of sampled labels, for each example: a single one may be led astray by a rare label."""
+
+
+class Scorer:
+    """Scores by many criteria from one pass over the data.
+
+    The recording step is compiled in the first run and used again in later ones; what is random is then drawn anew.
+
+    Args:
+        graph: of the model.
+        criteria: whose scores are wanted.
+        loss: used instead of the compiled one.
+        sampled: whether labels are drawn from the model's own predictions.
+        draws: how often, and how many random estimates of curvatures are averaged; None stands for the usual numbers.
+        seed: for everything random.
+
+    Raises:
+        BadInput: no loss, or a criterion that needs given labels where they are sampled.
+    """
+
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        criteria: Sequence[Criterion],
+        *,
+        loss: Any = None,
+        sampled: bool = False,
+        draws: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.graph = graph
+        self.criteria = tuple(criteria)
+        self.sampled = sampled
+        self.seed = seed
+        self.repeats = (draws or _DRAWS_OF_LABELS) if sampled else 1
+        self._recorder = self._recorder_for(loss, draws or 1) if self._numbers(of_data=True) else None
+
+    def __call__(self, batches: Iterable[Batch] = (), progress: Any = None) -> list[Scores]:
+        """Score on these batches.
+
+        Args:
+            batches: as `keras_taylor._keras.batches.batches` makes them; none where no criterion needs data.
+            progress: a progress bar that counts passes.
+
+        Returns:
+            One `Scores` for each criterion, in their order.
+
+        Raises:
+            NonFiniteScores: a statistic or a score is NaN or infinite.
+            BadInput: batches that do not fit the model, or a layer about which a criterion has nothing to say.
+        """
+        states = [one.init(self.graph.channels, np.random.default_rng(self.seed)) for one in self.criteria]
+        constant, seen = from_weights(self.graph, self._needs(of_data=False)), 0
+        for number in self._numbers(of_data=False):
+            states[number] = self.criteria[number].update(states[number], constant)
+
+        def passes() -> Iterator[Batch]:
+            nonlocal seen
+            for batch in batches:
+                seen += length(batch[0])
+                for _ in range(self.repeats):
+                    yield batch
+
+        if self._recorder is not None:
+            for found in record(self._recorder, passes()):
+                for number in self._numbers(of_data=True):
+                    states[number] = self.criteria[number].update(states[number], found)
+                if progress is not None:
+                    progress.add(1)
+        return [self._finished(one, state, seen) for one, state in zip(self.criteria, states, strict=True)]
+
+    def _numbers(self, of_data: bool) -> list[int]:
+        """Which criteria look at data, or which do not."""
+        return [number for number, one in enumerate(self.criteria) if bool(one.needs & FROM_DATA) == of_data]
+
+    def _needs(self, of_data: bool) -> frozenset[str]:
+        return frozenset[str]().union(*(self.criteria[number].needs for number in self._numbers(of_data)))
+
+    def _recorder_for(self, loss: Any, draws: int) -> Recorder:
+        """A recorder with the losses that the criteria ask for, and warnings about what they cannot give."""
+        needs = self._needs(of_data=True)
+        if "linear_change" in needs and self.sampled:
+            raise BadInput("labels must be 'given' for criterion 'taylor_logits'. Received: 'sampled'. Choose 'taylor2'.")
+        losses = objectives(self.graph.model, loss, self.seed, labels=bool(needs & FROM_LOSS) and not self.sampled)
+        if "gauss_newton" in needs:
+            warn_where_bent(self.graph, losses.kinds)
+        if "fisher" in needs and not set(losses.kinds) <= LIKELIHOODS:
+            warn(
+                "Fisher information takes an output that is neither softmax nor sigmoid as Gaussian with unit variance. "
+                f"Received: outputs that are {', '.join(losses.kinds)}. Where the scale matters, use curvature='gauss_newton'."
+            )
+        return Recorder(self.graph, needs, losses, draws, self.seed)
+
+    def _finished(self, criterion: Criterion, state: Any, seen: int) -> Scores:
+        graph = self.graph
+        values = np.asarray(criterion.result(state), float)
+        silent = np.isnan(values) if values.shape == (graph.channels,) else np.zeros(graph.channels, bool)
+        if silent.any() and not broken_weights(graph):
+            names = [group.name for group in graph.groups if (silent & (graph.locks == ""))[group.channels].any()]
+            if names:
+                raise BadInput(
+                    f"Criterion {criterion.name!r} must have something to look at in every layer that may shrink. Received: "
+                    f"none in {listed(names, what='more layers')}. Choose another criterion for this model."
+                )
+            values = np.where(silent, 0.0, values)
+        values = normalized(values, [group.channels for group in graph.groups], criterion.normalize)
+        if criterion.flops:
+            values = values - criterion.flops * _megaflops(graph)
+        return Scores(graph, values, criterion.name, {**criterion.settings(), **self._circumstances(criterion, seen)})
+
+    def _circumstances(self, criterion: Criterion, seen: int) -> Mapping[str, Any]:
+        labels = ("sampled" if self.sampled else "given") if criterion.needs & (FROM_LOSS | {"labels"}) else None
+        return {"examples": seen if criterion.needs & FROM_DATA else 0, "labels": labels, "seed": self.seed}
+
+
+def _megaflops(graph: ChannelGraph) -> NDArray[np.float64]:
+    """Millions of FLOPs of each channel's own map: 2 (MACs + positions), as the paper counts a convolution with bias."""
+    macs, _ = graph.cost.by_layer()
+    own = np.zeros(graph.channels)
+    for ids, name in graph.births:
+        np.add.at(own, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
+    return (own + 2.0 * map_sizes(graph)) / 1e6
