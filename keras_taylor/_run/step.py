@@ -85,7 +85,7 @@ class PruningStep:
             decided,
             small,
             data,
-            self.repair,
+            method=self.repair,
             examples=self.examples or sys.maxsize,
             batch_size=self.batch_size,
             seed=self.seed,
