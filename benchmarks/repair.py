@@ -55,9 +55,11 @@ def measure(
     for name in methods:
         method, options, start = METHODS[name]
         if start not in models:
-            models[start] = kt.repair(model, plan, models["none"], x, METHODS[start][0], examples=len(x), seed=seed).model
+            models[start] = kt.repair(
+                model, plan, models["none"], x, method=METHODS[start][0], examples=len(x), seed=seed, verbose=0
+            ).model
         began = time.perf_counter()
-        fixed = kt.repair(model, plan, models[start], x, method, examples=len(x), seed=seed, **options)
+        fixed = kt.repair(model, plan, models[start], x, method=method, examples=len(x), seed=seed, verbose=0, **options)
         row[f"{name} seconds"] = round(time.perf_counter() - began, 1)
         models[name] = fixed.model
         row[name] = judge(fixed.model)

@@ -41,7 +41,7 @@ def measure(kind: str, weights: Path, data: Path, count: int, batch: int) -> dic
     if kind == "train":
         model.fit(x, y, batch, verbose=0)
     else:
-        kt.repair(model, plan, small, x, "lstsq", examples=count, batch_size=batch)
+        kt.repair(model, plan, small, x, method="lstsq", verbose=0, examples=count, batch_size=batch)
     return {"seconds": time.perf_counter() - start, "MB": status("VmHWM") - before}
 
 

@@ -1,6 +1,6 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
-from keras_taylor import criteria, errors, studies, testing
+from keras_taylor import criteria, errors, rules, studies, testing
 from keras_taylor._measure.bops import bops
 from keras_taylor._measure.measure import Measurement, measure
 from keras_taylor._plan.constraints import Constraints
@@ -27,7 +27,7 @@ from keras_taylor._sweep.sweep import sweep
 from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import ChannelGraph, trace
 from keras_taylor.criteria import Criterion, register_criterion
-from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
+from keras_taylor.rules import LayerRule, PassThrough, register_rule
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,6 @@ __all__ = [
     "Int16x8PTQ",
     "Latency",
     "LayerRule",
-    "Legacy",
     "LiteModel",
     "Measurement",
     "PassThrough",
@@ -78,6 +77,7 @@ __all__ = [
     "register_criterion",
     "register_rule",
     "repair",
+    "rules",
     "score",
     "score_all",
     "studies",
@@ -87,3 +87,9 @@ __all__ = [
     "verify",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Legacy":
+        return rules.Legacy  # which warns that it has another name now
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,7 @@
-"""Contract tests, for the rules and criteria of this package and for yours."""
+"""Contract tests, for the rules and criteria of this package and for yours.
+
+They raise `AssertionError` themselves: a bare `assert` says nothing under `python -O`.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,20 @@ from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.graph import trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
 from keras_taylor.criteria import Criterion, Filters, Record, criterion_for
 from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
-from keras_taylor.errors import BadInput, InfeasibleTarget
-from keras_taylor.rules import registered
+from keras_taylor.errors import BadInput, InfeasibleTarget, whole_number
+from keras_taylor.rules import Keep, registered
+
+__all__ = ["assert_rebuilt_equals_masked", "check_criterion", "check_rule", "random_plan", "randomize"]
 
 
 def check_rule(operation: type, *, seeds: int = 3, tolerance: float = 1e-4) -> None:
     """Check the rule of an operation class on the rule's own examples.
 
-    For random plans, the rebuilt model must equal the masked one, have the predicted cost, save and load, and a wrong mask must
-    be noticed.
+    For random plans, the rebuilt model must equal the masked one (the original with the removed channels silenced), have the
+    predicted cost, save and load; and a wrong mask must be noticed.
 
     Args:
         operation: the registered layer or operation class.
@@ -42,38 +47,49 @@ def check_rule(operation: type, *, seeds: int = 3, tolerance: float = 1e-4) -> N
         >>> import keras, keras_taylor as kt
         >>> kt.testing.check_rule(keras.layers.Conv2D, seeds=1)
     """
+    seeds = whole_number("seeds", seeds)
     rule = registered().get(operation)
     if rule is None:
         raise BadInput(f"{operation.__name__} must have a rule. Received: a class that is not registered with register_rule.")
-    models = list(rule.examples())
+    graphs = [trace(model) for model in rule.examples()]
     served = {kind for kind, found in registered().items() if found is rule}
-    used = {type(step.call.operation) for model in models for step in trace(model).steps}
+    used = {type(step.call.operation) for graph in graphs for step in graph.steps}
     if not used & served:
         raise BadInput(
-            f"examples() of {type(rule).__name__} must contain a {operation.__name__}. Received: {len(models)} models."
+            f"examples() of {type(rule).__name__} must contain a {operation.__name__}. Received: {len(graphs)} models."
         )
-    assert any(trace(model).locks[group.channels[0]] == "" for model in models for group in trace(model).groups), (
-        f"the examples of {type(rule).__name__} must leave a channel to remove: {trace(models[0])}"
+    _require(
+        any(graph.locks[group.channels[0]] == "" for graph in graphs for group in graph.groups),
+        f"the examples of {type(rule).__name__} must leave a channel to remove: {graphs[0]}",
     )
     removed, noticed = 0, 0
-    for model in models:
-        randomize(model, seed=0)
+    for graph in graphs:
+        randomize(graph.model, seed=0)
         for seed in range(seeds):
-            made = random_plan(model, seed)
-            assert_rebuilt_equals_masked(model, made, tolerance=tolerance)
-            graph = trace(model)
+            made = random_plan(graph, seed)
+            small = _check_rebuilt(graph, made, tolerance)
             mask = to_mask(graph, made)
             wrong = shifted(graph, mask)
             if not np.array_equal(wrong, mask):
                 inputs = example_inputs(graph.program, seed=0)
                 masked = silenced(graph, graph.keep_labels(wrong), inputs)
                 removed += 1
-                noticed += relative_error(masked, run(rebuild(model, made), inputs)) > tolerance
-    assert noticed or not removed, f"a wrong mask goes unnoticed in the examples of {type(rule).__name__}"
+                noticed += relative_error(masked, run(small, inputs)) > tolerance
+    _require(bool(noticed) or not removed, f"a wrong mask goes unnoticed in the examples of {type(rule).__name__}")
+
+
+def _require(holds: bool, text: str) -> None:
+    if not holds:
+        raise AssertionError(text)
 
 
 def randomize(model: Any, seed: int = 0) -> None:
-    """Give every weight a random value that is far from zero and keeps activations in range: nothing hides behind a zero."""
+    """Give every weight a random value that is far from zero and keeps activations in range: nothing hides behind a zero.
+
+    Args:
+        model: it is changed.
+        seed: for the values.
+    """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         shape = tuple(weight.shape)
@@ -90,8 +106,14 @@ def randomize(model: Any, seed: int = 0) -> None:
 
 
 def random_plan(model: Any, seed: int, macs: float = 0.6) -> PruningPlan:
-    """A plan from random scores, at about `macs` of the multiply-accumulates, or as near as locks allow."""
-    graph = trace(model)
+    """A plan from random scores.
+
+    Args:
+        model: a model, or its graph.
+        seed: for the scores.
+        macs: share of the multiply-accumulates that is left, or as near to it as locks allow.
+    """
+    graph = as_graph(model)
     scores = Scores(graph, np.random.default_rng(seed).random(graph.channels))
     for fraction in (macs, *np.linspace(macs, 1.0, 5)[1:].tolist()):
         try:
@@ -104,31 +126,44 @@ def random_plan(model: Any, seed: int, macs: float = 0.6) -> PruningPlan:
 def assert_rebuilt_equals_masked(model: Any, plan: PruningPlan, *, tolerance: float = 1e-4) -> None:
     """Rebuild, compare with the masked original, save, load, compare again.
 
+    Args:
+        model: the original, or its graph.
+        plan: what to remove.
+        tolerance: largest relative error that counts as equal.
+
     Raises:
-        AssertionError: one of these fails.
+        AssertionError: one of these fails; says which.
     """
-    graph = trace(model)
+    _check_rebuilt(as_graph(model), plan, tolerance)
+
+
+def _check_rebuilt(graph: ChannelGraph, plan: PruningPlan, tolerance: float) -> Any:
+    """The rebuilt model, once all checks have passed."""
     keep = graph.keep_labels(to_mask(graph, plan))
-    small = rebuild(model, plan)
+    small = rebuild(graph, plan)
     inputs = example_inputs(graph.program, seed=0)
     expected = silenced(graph, keep, inputs)
     error = relative_error(expected, run(small, inputs))
-    assert error <= tolerance, f"rebuilt and masked differ by {error:.1e} (tolerance {tolerance:.0e}) for {dict(plan.kept)}"
+    text = f"rebuilt and masked differ by {error:.1e} (tolerance {tolerance:.0e}) for {dict(plan.kept)}"
+    _require(error <= tolerance, text)
     cost = trace(small)
     if plan.after:
         found = {"macs": cost.macs, "params": cost.params}
-        assert found == {k: plan.after[k] for k in found}, f"cost {found} is not what the plan says: {dict(plan.after)}"
-    assert cost.params == small.count_params(), f"{cost.params} parameters predicted, {small.count_params()} there"
+        said = {name: plan.after[name] for name in found}
+        _require(found == said, f"cost {found} is not what the plan says: {dict(plan.after)}")
+    there = small.count_params()
+    _require(cost.params == there, f"{cost.params} parameters predicted, {there} there")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.keras"
         small.save(path)
         loaded = keras.models.load_model(path, compile=False)
     again = relative_error(run(small, inputs), run(loaded, inputs))
-    assert again <= 1e-6, f"the loaded model differs from the saved one by {again:.1e}"
+    _require(again <= 1e-6, f"the loaded model differs from the saved one by {again:.1e}")
+    return small
 
 
-def shifted(graph: Any, keep: Any) -> Any:
-    """A wrong mask (a boolean per channel): in every layer group the kept channels moved by one. The oracle must notice it."""
+def shifted(graph: ChannelGraph, keep: Keep) -> Keep:
+    """A wrong mask (a boolean per channel): in every layer group the kept channels moved by one, which checks must notice."""
     wrong = keep.copy()
     for group in graph.groups:
         wrong[group.channels] = np.roll(keep[group.channels], 1)
@@ -174,10 +209,11 @@ def check_criterion(criterion: str | Criterion, *, channels: int = 5, seed: int 
 
     before = {name: value.copy() for name, value in statistics.items()}
     whole = scored(12)
-    assert whole.shape == (channels,), f"scores of {chosen.name!r} have shape {whole.shape}, expected ({channels},)"
-    assert np.isfinite(whole).all(), f"scores of {chosen.name!r} are not finite: {whole}"
+    _require(whole.shape == (channels,), f"scores of {chosen.name!r} have shape {whole.shape}, expected ({channels},)")
+    _require(bool(np.isfinite(whole).all()), f"scores of {chosen.name!r} are not finite: {whole}")
     for name, value in before.items():
-        assert np.array_equal(statistics[name], value), f"{chosen.name!r} changed the record"
+        _require(np.array_equal(statistics[name], value), f"{chosen.name!r} changed the record")
     if chosen.needs & FROM_DATA and not chosen.by_batch:
         split = scored(5, 4, 3)
-        assert np.allclose(whole, split, rtol=1e-6), f"{chosen.name!r} depends on the batches: {whole} and {split}"
+        same = np.allclose(whole, split, rtol=1e-6)
+        _require(same, f"{chosen.name!r} depends on the batches: {whole} and {split}")

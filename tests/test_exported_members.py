@@ -28,8 +28,7 @@ def test_all_is_importable(package):
 
 def test_all_is_everything_public():
     public = {name for name, value in vars(kt).items() if not name.startswith("_") and not _private_module(name, value)}
-    # Subpackages that are reached through other names.
-    assert public - {"rules"} == set(kt.__all__)
+    assert public == set(kt.__all__)
 
 
 def _private_module(name, value):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from keras_taylor._keras.model import compile_options
+from keras_taylor.errors import warn
 
 Cut = tuple[tuple[int, NDArray[np.intp]], ...]
 Twins = Mapping[int, tuple[Any, Any, Cut]]
@@ -22,33 +24,38 @@ def apply_cut(value: NDArray[Any], cut: Cut) -> NDArray[Any]:
 
 
 def carry_compilation(model: Any, small: Any, twins: Twins) -> None:
-    """Compile `small` as `model` is compiled. `twins` maps ids of the model's weights to (old, new, cut).
+    """Compile `small` as `model` is compiled.
 
     Losses are shared (they have no state), metrics and the optimizer are made again from their configs. If the optimizer has
-    been used, its state is copied, and the slots of every weight are cut like the weight.
+    been used, its state is copied, and the slots of every weight (its momentum, for example) are cut like the weight.
+
+    Args:
+        model: the original; nothing happens if it is not compiled.
+        small: the model to compile.
+        twins: for the id of each weight of `model`: the weight, that of `small`, and the cut that made one of the other.
     """
     if not getattr(model, "compiled", False):
         return
-    config = dict(model._compile_config.config)
+    config = compile_options(model)
     try:
-        config["optimizer"] = _again(config["optimizer"])
+        config["optimizer"] = from_own_config(config["optimizer"])
         for entry in ("metrics", "weighted_metrics"):
             config[entry] = keras.tree.map_structure(
-                lambda one: _again(one) if isinstance(one, keras.metrics.Metric) else one, config[entry]
+                lambda one: from_own_config(one) if isinstance(one, keras.metrics.Metric) else one, config[entry]
             )
         small.compile(**config)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-        warnings.warn(
+        warn(
             f"The rebuilt model is not compiled: the compilation of {model.name!r} could not be made again from configs "
-            f"({error}). Call compile() on it.",
-            stacklevel=3,
+            f"({error}). Call compile() on it."
         )
         return
     if model.optimizer is not None and model.optimizer.built:
         _carry_slots(model.optimizer, small.optimizer, twins)
 
 
-def _again(thing: Any) -> Any:
+def from_own_config(thing: Any) -> Any:
+    """A new object with the config of `thing`; None and names stay as they are."""
     if thing is None or isinstance(thing, str):
         return thing
     return type(thing).from_config(thing.get_config())

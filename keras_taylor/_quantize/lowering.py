@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from keras_taylor._keras.program import Call, Tensor
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import UnsupportedModel
-from keras_taylor.rules import Legacy
+from keras_taylor.rules import TFKerasForm
 
 
 @dataclass(eq=False)
@@ -25,7 +25,7 @@ class Node:
 
     call: Call
     slot: int
-    legacy: Legacy
+    legacy: TFKerasForm
     before: tuple[Node | None, ...]
     readers: list[Node | None] = field(default_factory=list)
 
@@ -57,7 +57,7 @@ def lower(graph: ChannelGraph) -> list[Node]:
     made: dict[int, Node | None] = dict.fromkeys(tensor.index for tensor in graph.program.inputs)
     nodes: list[Node] = []
     for step in graph.steps:
-        chain = step.rule.legacy(step.call.operation)
+        chain = step.rule.tf_keras_form(step.call.operation)
         if chain is None:
             raise UnsupportedModel(_refusal(step.call))
         before: tuple[Node | None, ...] = tuple(made[tensor.index] for tensor in step.call.inputs)
@@ -90,5 +90,5 @@ def _refusal(call: Call) -> str:
     return (
         f"Every layer of a model for quantization-aware training must have a legacy form. Received: {call.name!r} ({kind}), "
         f"on {', '.join(str(tensor.shape) for tensor in shapes)}, which has weights and none. Give it a rule with "
-        "`legacy(self, operation)` (see kt.LayerRule), or use kt.Int8PTQ, which needs no such form."
+        "`tf_keras_form(self, operation)` (see kt.LayerRule), or use kt.Int8PTQ, which needs no such form."
     )

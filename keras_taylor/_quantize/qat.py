@@ -51,11 +51,11 @@ def train(model: Any, quantizer: Int8QAT, objective: Objective) -> tuple[Any, An
     if not error <= 1e-5:
         raise ExportMismatch(
             f"The tf_keras form of {model.name!r} must compute what the model computes. Received: a relative error of "
-            f"{error:.1e} (tolerance 1e-05). A `legacy` method of a layer rule is wrong, or the model gives NaN."
+            f"{error:.1e} (tolerance 1e-05). A `tf_keras_form` method of a layer rule is wrong, or the model gives NaN."
         )
     found = read_inputs(model, graph.program, quantizer.data, quantizer.batch_size, _CALIBRATION, quantizer.seed)
     first = [x[: quantizer.batch_size] for x in found]
-    warn_of_range(graph.program, first, stacklevel=5)
+    warn_of_range(graph.program, first)
     _set_ranges(plain, bridge, found, quantizer.batch_size)
     _fit(bridge, functional(model), quantizer, objective)
     bridge.refresh()

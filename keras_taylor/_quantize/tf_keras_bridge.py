@@ -15,7 +15,7 @@ from keras_taylor._keras.program import Call, Tensor, infer
 from keras_taylor._quantize.lowering import Node, chains, lower
 from keras_taylor._quantize.process import unchanged
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.rules import Legacy
+from keras_taylor.rules import TFKerasForm
 
 
 @functools.cache
@@ -128,14 +128,14 @@ class Bridge:
         self.ranges[name] = (layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"])
         return result
 
-    def _layer(self, node: Node, value: Any, legacy: Legacy) -> Any:
+    def _layer(self, node: Node, value: Any, legacy: TFKerasForm) -> Any:
         """The layer to call: one for all calls of an operation that has weights."""
         key = (node.call.name if legacy.kind is None else id(node.call.operation), node.slot, legacy is _IDENTITY)
         if key not in self._made:
             self._made[key] = self._make(node, value, legacy)
         return self._made[key]
 
-    def _make(self, node: Node, value: Any, legacy: Legacy) -> Any:
+    def _make(self, node: Node, value: Any, legacy: TFKerasForm) -> Any:
         operation, name = node.call.operation, self._unique(node.call.name)
         if legacy.kind is None:
             layer = _running(self._libraries.layers.Layer, node.call)(name=name)
@@ -161,7 +161,7 @@ class Bridge:
         return f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}.{self._names}"
 
 
-_IDENTITY = Legacy(
+_IDENTITY = TFKerasForm(
     "DepthwiseConv2D",
     {"kernel_size": 1, "use_bias": False, "depthwise_initializer": "ones"},
     role="kernel",

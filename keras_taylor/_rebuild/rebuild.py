@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,8 @@ from keras_taylor._keras.compilation import Cut, apply_cut, carry_compilation
 from keras_taylor._keras.model import input_layer, model_like
 from keras_taylor._keras.program import Call, functional
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor.errors import warn
 from keras_taylor.rules import Keep, Step
 
 
@@ -25,7 +25,7 @@ def rebuild(model: Any, plan: PruningPlan) -> Any:
     models come out flat. `model` is not changed, and shares nothing with the result.
 
     Args:
-        model: the model that the plan was made for.
+        model: the model that the plan was made for, or its graph.
         plan: from `kt.plan`.
 
     Returns:
@@ -42,15 +42,27 @@ def rebuild(model: Any, plan: PruningPlan) -> Any:
         >>> small.get_layer("conv").filters
         2
     """
-    graph = trace(model)
-    return rebuild_graph(model, graph, graph.keep_labels(to_mask(graph, plan)))
+    graph = as_graph(model)
+    return _replay(graph, graph.keep_labels(to_mask(graph, plan)))
 
 
-def rebuild_graph(model: Any, graph: ChannelGraph, keep: Keep) -> Any:
-    """`rebuild`, for a graph that is traced already and a boolean per label."""
-    rebuilder = _Rebuilder(graph, keep)
-    source = functional(model)
-    inputs = [_input(symbolic) for symbolic in source.inputs]
+def copy_model(model: Any) -> Any:
+    """What `rebuild` makes of a plan that removes nothing: a flat copy that shares nothing with `model`.
+
+    Args:
+        model: a model, or its graph.
+
+    Returns:
+        A plain functional `keras.Model` with the weights, the compilation and the optimizer's state of `model`.
+    """
+    graph = as_graph(model)
+    return _replay(graph, np.ones(len(graph.channel), bool))
+
+
+def _replay(graph: ChannelGraph, keep: Keep) -> Any:
+    """The model of `graph` without the labels that `keep` (a boolean per label) drops."""
+    model, rebuilder = graph.model, _Rebuilder(graph, keep)
+    inputs = [_input(symbolic) for symbolic in functional(model).inputs]
     outputs = graph.program.run(inputs, rebuilder.call)
     small = model_like(model, inputs, outputs, model.name)
     if not model.trainable:
@@ -130,10 +142,9 @@ class _Rebuilder:
             if config:
                 raise
         if getattr(operation, "weights", ()):
-            warnings.warn(
+            warn(
                 f"The config of layer {call.name!r} ({type(operation).__name__}) does not reproduce the layer, so the rebuilt "
-                "model shares it with the original: training one changes the other. Give the layer a full `get_config`.",
-                stacklevel=2,
+                "model shares it with the original: training one changes the other. Give the layer a full `get_config`."
             )
         return operation, operation(*args, **kwargs)
 

@@ -11,15 +11,17 @@ import numpy as np
 
 from keras_taylor._keras.model import feed, pack_inputs
 from keras_taylor._keras.program import Call, Program, infer
+from keras_taylor._output.deprecations import renamed
+from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.errors import PlanMismatch
 from keras_taylor.rules import Keep
 
 
 @dataclass(frozen=True)
-class Verification:
-    """Outcome of `kt.verify`.
+class Verification(Result):
+    """Outcome of `kt.verify`; `print(check)` says it in a line.
 
     Attributes:
         max_relative_error: the largest difference of an output, relative to the largest magnitude of that output.
@@ -34,25 +36,26 @@ class Verification:
         """Whether the error is within the tolerance (NaN is not)."""
         return self.max_relative_error <= self.tolerance
 
-    def __str__(self) -> str:
+    def parts(self) -> Sequence[str]:
+        """One line."""
         verdict = "equal" if self.ok else "DIFFERENT"
-        return f"{verdict}: largest relative error {self.max_relative_error:.1e} (tolerance {self.tolerance:.0e})"
+        return [f"{verdict}: largest relative error {self.max_relative_error:.1e} (tolerance {self.tolerance:.0e})"]
 
 
-def verify(
-    model: Any, plan: PruningPlan, pruned: Any, inputs: Any = None, *, tolerance: float = 1e-4, seed: int = 0
-) -> Verification:
+@renamed(pruned="small", inputs="x")
+def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, tolerance: float = 1e-4, seed: int = 0) -> Verification:
     """Compare the pruned model with the original whose removed channels are silenced **at the inputs of their consumers**.
 
-    The traced graph, with nothing silenced, must also compute what the original does.
+    Both must give the same outputs. Besides, the traced graph with nothing silenced must compute what the original does: else
+    the comparison would say nothing.
 
     Call it right after `kt.rebuild`: training or repair changes what the pruned model computes.
 
     Args:
-        model: the original.
+        model: the original, or its graph.
         plan: what was removed.
-        pruned: the result of `kt.rebuild(model, plan)`.
-        inputs: a batch of inputs as the model takes them; two random examples by default.
+        small: the result of `kt.rebuild(model, plan)`.
+        x: a batch of inputs as the model takes them; two random examples by default.
         tolerance: largest relative error that counts as equal; 1e-4 suits float32.
         seed: for the random examples.
 
@@ -70,11 +73,11 @@ def verify(
         >>> kt.verify(model, plan, kt.rebuild(model, plan)).ok
         True
     """
-    graph = trace(model)
+    graph = as_graph(model)
     keep = graph.keep_labels(to_mask(graph, plan))
-    batch = example_inputs(graph.program, seed) if inputs is None else feed(model, inputs)
-    replay = relative_error(run(model, batch), silenced(graph, np.ones_like(keep), batch))
-    error = relative_error(silenced(graph, keep, batch), run(pruned, batch))
+    batch = example_inputs(graph.program, seed) if x is None else feed(graph.model, x)
+    replay = relative_error(run(graph.model, batch), silenced(graph, np.ones_like(keep), batch))
+    error = relative_error(silenced(graph, keep, batch), run(small, batch))
     return Verification(float(np.max([replay, error])), tolerance)  # NaN stays NaN
 
 
@@ -93,7 +96,15 @@ def relative_error(expected: Sequence[Any], received: Sequence[Any]) -> float:
 
 
 def silenced(graph: ChannelGraph, keep: Keep, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of the original with the labels that `keep` drops set to zero where a kernel reads them."""
+    """Outputs of the original with the labels that `keep` drops set to zero where a kernel reads them.
+
+    Scoring silences channels at `ReadSites`. This is written a second time on purpose: it judges what those are used for.
+
+    Args:
+        graph: of the original.
+        keep: a boolean per label.
+        inputs: one array per input of the model.
+    """
     consumers = {id(step.call): step.inputs[0] for step in graph.steps if step.consumes}
 
     def masked(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -117,7 +128,14 @@ def run(model: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def example_inputs(program: Program, seed: int, batch: int = 2, unknown: int = 32) -> list[Any]:
-    """Random inputs of the right shapes and dtypes; an unknown length becomes `unknown`."""
+    """Random inputs of the right shapes and dtypes.
+
+    Args:
+        program: of the model.
+        seed: of the random numbers.
+        batch: number of examples, where the model does not fix it.
+        unknown: what a length becomes that the model does not fix.
+    """
     rng = np.random.default_rng(seed)
     arrays = []
     for tensor in program.inputs:

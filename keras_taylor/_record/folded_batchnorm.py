@@ -11,15 +11,17 @@ import tensorflow as tf
 
 from keras_taylor._keras.program import Call, infer
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.rules import Linear, Step
+from keras_taylor.rules import UNCLIPPED, BatchStatistics, Linear, Step
 
 
 class FoldedInference:
-    """Runs calls as `infer` does, on the weights as they are when this is made.
+    """Runs calls as `infer` does, with every BatchNormalization that can be folded in the kernel of the layer before it.
 
-    A layer that is linear and read by nothing but a BatchNormalization computes what that puts out, with a kernel and a bias
-    of its own; the BatchNormalization adds what is left to add. Equal to `infer` up to rounding, but for what passes from
-    the one to the other. In other precisions than float32, where rounding counts, nothing is folded.
+    It can be folded into a layer that computes a matrix product without an activation, and whose outputs nothing else reads.
+    That layer then runs with another kernel and another bias, made of the weights as they are when this object is made, and
+    gives what the BatchNormalization would. Without a bias, the BatchNormalization still adds its offset. All tensors are equal
+    to those of `infer` up to rounding, but for the one between the two. In other precisions than float32, where rounding
+    counts, nothing is folded.
 
     Args:
         graph: of the model.
@@ -34,8 +36,8 @@ class FoldedInference:
         uses = Counter(id(call.operation) for call in calls)
         born = {tensor.index: step for step in graph.steps for tensor in step.call.outputs}
         for step in graph.steps:
-            # Axes are known only if it normalises along the channels.
-            if not isinstance(step.call.operation, keras.layers.BatchNormalization) or not step.axes:
+            statistics = step.rule.batch_statistics(step.call.operation)
+            if statistics is None or not step.axes:  # axes are known only if it normalises along the channels
                 continue
             given = step.call.inputs[0].index
             before = born.get(given)
@@ -43,7 +45,7 @@ class FoldedInference:
                 continue
             linear = _linear(before)
             if linear is not None and step.call.operation.compute_dtype == "float32":
-                self._fold(before.call, linear, step.call)
+                self._fold(before.call, linear, step.call, statistics)
 
     def __call__(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The outputs of one call."""
@@ -55,12 +57,13 @@ class FoldedInference:
         with keras.StatelessScope(state_mapping=self._weights[id(call)]):
             return infer(call, args, kwargs)
 
-    def _fold(self, before: Call, linear: Linear, call: Call) -> None:
-        norm, operation = call.operation, before.operation
+    def _fold(self, before: Call, linear: Linear, call: Call, statistics: BatchStatistics) -> None:
+        operation = before.operation
         with np.errstate(all="ignore"):  # of broken statistics: what reads the outputs finds NaN and names the layer
-            scale = 1 / np.sqrt(norm.moving_variance.numpy().astype(float) + norm.epsilon)
-        scale *= norm.gamma.numpy() if norm.scale else 1.0
-        shift = (norm.beta.numpy() if norm.center else 0.0) - norm.moving_mean.numpy() * scale
+            scale = 1 / np.sqrt(statistics.variance.numpy().astype(float) + statistics.epsilon)
+        scale *= 1.0 if statistics.gamma is None else statistics.gamma.numpy()
+        beta = 0.0 if statistics.beta is None else statistics.beta.numpy()
+        shift = beta - statistics.mean.numpy() * scale
         variable = getattr(operation, linear.kernel)
         matrix = linear.to_matrix(variable.numpy())
         kernel = linear.from_matrix(variable.numpy(), matrix * scale.reshape(len(matrix), 1, -1))
@@ -71,7 +74,7 @@ class FoldedInference:
             self.shifts[id(call)] = None
         else:
             shape = [1] * len(call.inputs[0].shape)
-            shape[norm.axis] = -1
+            shape[statistics.axis] = -1
             self.shifts[id(call)] = tf.reshape(tf.constant(shift, tf.float32), shape)
 
 
@@ -84,5 +87,5 @@ def _linear(step: Step) -> Linear | None:
         or not isinstance(getattr(operation, linear.kernel), keras.Variable)
     ):
         return None
-    plain = operation.activation is None or operation.activation is keras.activations.linear
+    plain = step.rule.activation_range(operation) == UNCLIPPED
     return linear if plain and getattr(operation, "quantization_mode", None) is None else None

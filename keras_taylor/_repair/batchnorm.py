@@ -2,79 +2,109 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_taylor._keras.program import Call, infer
-from keras_taylor._rebuild.rebuild import flat_names
-from keras_taylor._repair.consumers import changed_steps, locked
-from keras_taylor._repair.layer_fit import Progress
-from keras_taylor._repair.stepwise_run import Batches, Frontier
+from keras_taylor._keras.progress import progress_bar
+from keras_taylor._repair.consumers import changed_steps, locked, paired_statistics, paired_steps
+from keras_taylor._repair.stepwise_run import Batches, StepwiseRun
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import NonFiniteScores
-from keras_taylor.rules import Keep, Step
+from keras_taylor.rules import BatchStatistics, Keep, Step
 
 
-def recalibrate(
-    graph: ChannelGraph, keep: Keep, small: ChannelGraph, batches: Batches, frozen: bool, progress: Progress
-) -> int:
+def recalibrate(graph: ChannelGraph, keep: Keep, small: ChannelGraph, batches: Batches, frozen: bool, verbose: int = 0) -> int:
     """Set the statistics of every BatchNormalization whose inputs pruning changed, one after the other.
 
     Its outputs get the mean and the variance that the original's have on the same data. For statistics that are those of the
     data this is measuring them again; where they are not (folded into the kernels, measured on augmented images), what the
     original's outputs owe to the difference is kept.
 
+    Args:
+        graph: of the original.
+        keep: a boolean per label of it: what is left in the small model.
+        small: graph of the small model, whose layers are changed.
+        batches: inputs of the model.
+        frozen: whether layers that are not trainable are changed too.
+        verbose: 1 shows a progress bar.
+
     Returns:
         The number of passes over the data, 2.
     """
-    names, changed = flat_names(graph), changed_steps(graph, keep)
-    twins: defaultdict[str, list[Step]] = defaultdict(list)
-    for step in small.steps:
-        twins[step.call.name.split("@")[0]].append(step)
-    pairs: list[tuple[list[Step], list[Step]]] = []
-    for steps in _calls(graph):
-        layer, mine = steps[0].call.operation, twins[names[steps[0].call.name]]
-        if isinstance(layer, keras.layers.BatchNormalization) and len(mine) == len(steps) and not locked(graph, steps[0]):
-            if any(id(step) in changed for step in steps) and (layer.trainable or frozen):
-                pairs.append((steps, mine))
-    expected = {id(step.call): _Moments() for steps, _ in pairs for step in steps}
-    kept = {id(step.call): step.outputs[0].kept(keep) for steps, _ in pairs for step in steps}
+    norms = _changed_norms(graph, keep, small, frozen)
+    reading = {id(step.call): (norm, _Moments()) for norm in norms for step in norm.steps}
 
     def measured(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if id(call) in expected:
-            expected[id(call)].add(args[0], call.operation.axis, kept[id(call)])
+        if id(call) in reading:
+            norm, moments = reading[id(call)]
+            moments.add(args[0], norm.original.axis, norm.kept)
         return infer(call, args, kwargs)
 
     for batch in batches:
         graph.program.run(batch, measured)
-    frontier = Frontier(small.program, batches)
-    order = {id(step): number for number, step in enumerate(small.steps)}
-    for done, (steps, mine) in enumerate(sorted(pairs, key=lambda pair: order[id(pair[1][0])])):
-        frontier.advance(mine[0].call)
+    run = StepwiseRun(small.program, batches)
+    bar = progress_bar(len(norms), verbose)
+    for done, norm in enumerate(norms):
+        run.advance(norm.twins[0].call)
         there, here = _Moments(), _Moments()
-        for step, twin in zip(steps, mine, strict=True):
-            there.join(expected[id(step.call)])
+        for step, twin in zip(norm.steps, norm.twins, strict=True):
+            there.join(reading[id(step.call)][1])
             for number in range(len(batches)):
-                here.add(frontier.peek(number, twin.call.inputs[0]), twin.call.operation.axis)
+                here.add(run.peek(number, twin.call.inputs[0]), norm.small.axis)
         if not (np.isfinite(here.squares).all() and np.isfinite(there.squares).all()):
             raise NonFiniteScores(
                 "Activations that repair reads must be finite. Received: NaN or infinity in the inputs of "
-                f"{steps[0].call.name!r}."
+                f"{norm.steps[0].call.name!r}."
             )
-        _match(steps[0].call.operation, mine[0].call.operation, kept[id(steps[0].call)], there, here)
-        progress(done + 1, len(pairs))
+        _match(norm, there, here)
+        bar.update(done + 1)
     return 2
 
 
-def _match(original: Any, layer: Any, kept: Any, there: _Moments, here: _Moments) -> None:
-    mean, variance = original.moving_mean.numpy()[kept], original.moving_variance.numpy()[kept] + original.epsilon
+@dataclass(frozen=True, eq=False)
+class _Norm:
+    """A BatchNormalization whose statistics are measured again.
+
+    Attributes:
+        steps: its calls in the original.
+        twins: its calls in the small model.
+        original: its statistics in the original.
+        small: its statistics in the small model.
+        kept: positions of the original's channels that the small model still has.
+    """
+
+    steps: list[Step]
+    twins: list[Step]
+    original: BatchStatistics
+    small: BatchStatistics
+    kept: Any
+
+
+def _changed_norms(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool) -> list[_Norm]:
+    """Every BatchNormalization whose inputs pruning changed, in the order in which the small model runs them."""
+    changed = changed_steps(graph, keep)
+    found = []
+    for steps, twins in paired_steps(graph, small):
+        statistics = paired_statistics(steps[0], twins[0])
+        if statistics is None or locked(graph, steps[0]) or not (steps[0].call.operation.trainable or frozen):
+            continue
+        if any(id(step) in changed for step in steps):
+            found.append(_Norm(steps, twins, *statistics, steps[0].outputs[0].kept(keep)))
+    order = {id(step): number for number, step in enumerate(small.steps)}
+    return sorted(found, key=lambda norm: order[id(norm.twins[0])])
+
+
+def _match(norm: _Norm, there: _Moments, here: _Moments) -> None:
+    """Write statistics with which the outputs get the mean and the variance that the original's have."""
+    mean = norm.original.mean.numpy()[norm.kept]
+    variance = norm.original.variance.numpy()[norm.kept] + norm.original.epsilon
     alive = there.variance() > 1e-12 * variance
     ratio = np.where(alive, here.variance() / np.where(alive, there.variance(), 1.0), 1.0)
-    layer.moving_mean.assign((here.mean() - np.sqrt(ratio) * (there.mean() - mean)).astype("float32"))
-    layer.moving_variance.assign(np.maximum(variance * ratio - original.epsilon, 0.0).astype("float32"))
+    norm.small.mean.assign((here.mean() - np.sqrt(ratio) * (there.mean() - mean)).astype("float32"))
+    norm.small.variance.assign(np.maximum(variance * ratio - norm.original.epsilon, 0.0).astype("float32"))
 
 
 class _Moments:
@@ -104,11 +134,3 @@ class _Moments:
 
     def variance(self) -> Any:
         return np.maximum(self.squares / self.count - self.mean() ** 2, 0.0)
-
-
-def _calls(graph: ChannelGraph) -> list[list[Step]]:
-    """The steps of each operation."""
-    found: defaultdict[int, list[Step]] = defaultdict(list)
-    for step in graph.steps:
-        found[id(step.call.operation)].append(step)
-    return list(found.values())

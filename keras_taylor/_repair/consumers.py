@@ -1,21 +1,15 @@
-"""Which layers are refitted, and in which order."""
+"""Which layers are refitted, in which order, and what stands around each of them."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-
-from keras_taylor._keras.operations import StochasticDepth, operation
 from keras_taylor._keras.program import Call, Tensor
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.rules import Keep, Linear, Step
-
-Span = tuple[float, float]
+from keras_taylor.rules import UNCLIPPED, BatchStatistics, ClipRange, Keep, Linear, Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +17,7 @@ class Residual:
     """A sum that a layer's outputs go into, perhaps after a BatchNormalization.
 
     Attributes:
-        call: the sum in the original, and its twin.
+        call: the sum in the original, and its twin in the small model.
         others: its other operands in the original, and their twins.
     """
 
@@ -37,12 +31,16 @@ class Consumer:
 
     Attributes:
         name: of the layer in the original.
+        original: the layer in the original.
+        small: the layer in the small model.
         calls: the calls of the layer in the original, and their twins in the small model, in the small model's order.
+        linear: the original layer as a matrix product.
+        linear_small: the small layer as a matrix product.
         kept_out: positions of the original's outputs that the small layer still has.
         norm: the BatchNormalization that reads nothing but this layer's outputs, in both models, or None.
         residual: the sum that this layer's outputs go into, or None.
-        span: the interval in which what reads the outputs (behind `norm` and `residual`) tells values apart: a ReLU takes
-            everything below 0 for 0. None where nothing but an activation function that is flat somewhere reads them.
+        clip_range: what the one reader of the outputs (behind `norm` and `residual`) clips them to: after a ReLU, (0, inf),
+            any value below 0 is as good as another. None where something else, or more than one operation, reads them.
     """
 
     name: str
@@ -52,44 +50,45 @@ class Consumer:
     linear: Linear
     linear_small: Linear
     kept_out: Any
-    norm: tuple[Any, Any] | None
+    norm: tuple[BatchStatistics, BatchStatistics] | None
     residual: Residual | None
-    span: Span | None
+    clip_range: ClipRange | None
 
 
 def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool) -> list[Consumer]:
-    """The layers to refit, in the order in which the small model runs them; layers that are not trainable only if `frozen`."""
-    names = flat_names(graph)
-    twins: defaultdict[str, list[Step]] = defaultdict(list)
-    for step in small.steps:
-        twins[step.call.name.split("@")[0]].append(step)
-    calls: defaultdict[int, list[Step]] = defaultdict(list)
-    for step in graph.steps:
-        calls[id(step.call.operation)].append(step)
+    """The layers to refit, in the order in which the small model runs them.
+
+    Args:
+        graph: of the original.
+        keep: a boolean per label of it: what is left in the small model.
+        small: graph of the small model.
+        frozen: whether layers that are not trainable are refitted too.
+    """
     changed = changed_steps(graph, keep)
     chosen = []
-    for steps in calls.values():
-        first, mine = steps[0], twins[names[steps[0].call.name]]
+    for steps, mine in paired_steps(graph, small):
+        first = steps[0]
         layer = first.call.operation
-        if len(mine) != len(steps) or locked(graph, first) or not (frozen or getattr(layer, "trainable", False)):
+        if locked(graph, first) or not (frozen or getattr(layer, "trainable", False)):
             continue
         if not any(id(step) in changed for step in steps) or getattr(layer, "data_format", None) == "channels_first":
             continue
         linear = first.rule.linear(layer)
         if linear is not None:
             chosen.append((steps, mine, linear))
+    names = flat_names(graph)
     original = {names[step.call.name]: step for step in graph.steps}
     readers = _Readers(small)
     found = []
     for steps, mine, linear in chosen:
         first, twin = steps[0], mine[0]
-        own = _span(getattr(first.call.operation, "activation", None))
-        norm, total, span = readers.follow(twin) if len(mine) == 1 and own == _EVERYTHING else (None, None, None)
+        own = first.rule.activation_range(first.call.operation)
+        norm, total, behind = readers.follow(twin) if len(mine) == 1 and own == UNCLIPPED else (None, None, None)
         residual = _residual(graph, readers, first, twin, original[total.call.name], total) if total else None
         if norm is not None and not (norm.call.operation.trainable or frozen):
-            norm = residual = span = None
+            norm = residual = behind = None
         if total is not None and residual is None:
-            span = None  # what else goes into the sum is not known
+            behind = None  # what else goes into the sum is not known
         found.append(
             Consumer(
                 first.call.name,
@@ -99,13 +98,32 @@ def consumers(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool
                 linear,
                 twin.rule.linear(twin.call.operation),  # type: ignore[arg-type]
                 first.outputs[0].kept(keep),
-                (original[norm.call.name].call.operation, norm.call.operation) if norm else None,
+                paired_statistics(original[norm.call.name], norm) if norm else None,
                 residual,
-                span if own == _EVERYTHING else own,
+                behind if own == UNCLIPPED else own,
             )
         )
     order = {id(step.call): number for number, step in enumerate(small.steps)}
     return sorted(found, key=lambda one: order[id(one.calls[0][1])])
+
+
+def paired_steps(graph: ChannelGraph, small: ChannelGraph) -> list[tuple[list[Step], list[Step]]]:
+    """For each operation of the original its steps, and those of its copy in the small model, where they are as many."""
+    names = flat_names(graph)
+    twins: defaultdict[str, list[Step]] = defaultdict(list)
+    for step in small.steps:
+        twins[step.call.name.split("@")[0]].append(step)
+    calls: defaultdict[int, list[Step]] = defaultdict(list)
+    for step in graph.steps:
+        calls[id(step.call.operation)].append(step)
+    pairs = [(steps, twins[names[steps[0].call.name]]) for steps in calls.values()]
+    return [(steps, mine) for steps, mine in pairs if len(steps) == len(mine)]
+
+
+def paired_statistics(original: Step, small: Step) -> tuple[BatchStatistics, BatchStatistics] | None:
+    """The statistics of a normalisation in both models; None for anything else."""
+    there, here = (step.rule.batch_statistics(step.call.operation) for step in (original, small))
+    return None if there is None or here is None else (there, here)
 
 
 def changed_steps(graph: ChannelGraph, keep: Keep) -> set[int]:
@@ -144,59 +162,30 @@ class _Readers:
         alone = len(readers) == 1 and index not in self.outputs and self.uses[id(readers[0].call.operation)] == 1
         return readers[0] if alone else None
 
-    def follow(self, step: Step) -> tuple[Step | None, Step | None, Span | None]:
-        """The BatchNormalization and the sum that alone read the outputs of a layer, and the span of what reads those."""
+    def follow(self, step: Step) -> tuple[Step | None, Step | None, ClipRange | None]:
+        """What alone reads the outputs of a layer: perhaps a BatchNormalization, then perhaps a sum, and what clips those.
+
+        Operations that pass their input on unchanged in inference do not count.
+
+        Returns:
+            The BatchNormalization or None, the sum or None, and the range to which the reader behind them clips, or None.
+        """
         norm = reader = self.only(step)
-        if norm is None or not isinstance(norm.call.operation, keras.layers.BatchNormalization) or "out" not in norm.axes:
+        if norm is None or norm.rule.batch_statistics(norm.call.operation) is None or "out" not in norm.axes:
             norm = None
         else:
             reader = self.only(norm)
-        reader = self._awake(reader)
-        total = reader if reader is not None and isinstance(reader.call.operation, _SUMS) else None
+        reader = self._past_identities(reader)
+        total = reader if reader is not None and reader.rule.adds_inputs else None
         if total is not None:
-            reader = self._awake(self.only(total))
-        return norm, total, _span(reader.call.operation) if reader is not None else None
+            reader = self._past_identities(self.only(total))
+        return norm, total, reader.rule.clip_range(reader.call.operation) if reader is not None else None
 
-    def _awake(self, reader: Step | None) -> Step | None:
-        """The next reader that does something in inference."""
-        while reader is not None and isinstance(reader.call.operation, _IDLE):
+    def _past_identities(self, reader: Step | None) -> Step | None:
+        """The first reader, from this one on, that does something in inference."""
+        while reader is not None and reader.rule.identity_in_inference:
             reader = self.only(reader)
         return reader
-
-
-_IDLE = (
-    keras.layers.ActivityRegularization,
-    keras.layers.AlphaDropout,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    StochasticDepth,
-)
-_SUMS = (keras.layers.Add, operation("Add"))
-_EVERYTHING = (-math.inf, math.inf)
-_SPANS = {
-    keras.activations.linear: _EVERYTHING,
-    keras.activations.relu: (0.0, math.inf),
-    keras.activations.relu6: (0.0, 6.0),
-    operation("Relu"): (0.0, math.inf),
-    operation("Relu6"): (0.0, 6.0),
-}
-
-
-def _span(activation: Any) -> Span | None:
-    """Where an activation (a function, a layer, or None) tells values apart; None for one that is not known to be flat."""
-    if activation is None:
-        return _EVERYTHING
-    if isinstance(activation, keras.layers.ReLU):
-        plain = not activation.negative_slope and not activation.threshold
-        return (0.0, math.inf if activation.max_value is None else float(activation.max_value)) if plain else None
-    if isinstance(activation, keras.layers.Activation):
-        activation = activation.activation
-    return next((span for known, span in _SPANS.items() if activation is known or type(activation) is known), None)
 
 
 def _residual(

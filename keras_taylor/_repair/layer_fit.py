@@ -1,9 +1,8 @@
-"""The least-squares fit of one layer: targets from the original, inputs from the small model."""
+"""The least-squares fit of one layer, towards targets from the original, on inputs from the small model."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +14,15 @@ from keras_taylor._keras.program import Call
 from keras_taylor._repair.consumers import Consumer, Residual
 from keras_taylor._repair.normal_equations import NormalEquations
 from keras_taylor._repair.window_rows import Rows
-from keras_taylor.errors import NonFiniteScores
+from keras_taylor.errors import NonFiniteScores, warn
+from keras_taylor.rules import UNCLIPPED
 
-Progress = Callable[[int, int], None]
 _LEAST_ROWS = 30_000
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How layers are refitted.
+class FitOptions:
+    """How layers are fitted.
 
     Attributes:
         ridge: pull towards the old kernel, relative to the variance of each input; infinity moves the bias alone.
@@ -31,7 +30,7 @@ class Fit:
         residual: fit towards the original's sum where a layer's outputs go into one, not towards its branch.
         rounds: how often a layer that a ReLU reads is fitted again, towards what passes the ReLU.
         seed: for the sampled positions.
-        progress: called with the number of finished layers and the number of all.
+        verbose: 1 shows a progress bar.
     """
 
     ridge: float
@@ -39,25 +38,33 @@ class Fit:
     residual: bool
     rounds: int
     seed: int
-    progress: Progress
+    verbose: int = 0
 
     def wanted(self, unknowns: int) -> int:
         """How many rows to sample for a layer with so many unknowns per output."""
         return max(self.rows * unknowns, _LEAST_ROWS) if self.rows else 2**62
 
 
-class Fitting:
-    """One layer while its rows come in: `note` the original, `add` the small model, `solve`, perhaps again, `write`.
+class LayerFit:
+    """The fit of one layer while its rows come in.
+
+    First `note` takes the targets from a pass of the original. Then `add` takes the inputs from the small model, batch by
+    batch, and `write` solves and writes the weights. In between, `clip` begins another round with better targets.
+
+    Args:
+        consumer: the layer.
+        images: number of examples that will come in.
+        options: how layers are fitted.
 
     Attributes:
         consumer: the layer.
         residual: the sum to fit towards, or None.
     """
 
-    def __init__(self, consumer: Consumer, images: int, fit: Fit) -> None:
+    def __init__(self, consumer: Consumer, images: int, options: FitOptions) -> None:
         self.consumer = consumer
         self.residual: Residual | None = None
-        self._fit = fit
+        self._options = options
         self._original, self._small = Rows(consumer.linear), Rows(consumer.linear_small)
         groups = consumer.linear.groups
         whole = consumer.linear.to_matrix(_array(getattr(consumer.original, consumer.linear.kernel)))
@@ -66,8 +73,8 @@ class Fitting:
         old = consumer.linear_small.to_matrix(_array(getattr(consumer.small, consumer.linear_small.kernel)))
         self._old = old.astype(np.float64)
         self._sums: list[NormalEquations] = []
-        self._most = -(-fit.wanted(old.shape[1]) // (images * len(consumer.calls)))
-        self._rng = np.random.default_rng(fit.seed)
+        self._most = -(-options.wanted(old.shape[1]) // (images * len(consumer.calls)))
+        self._rng = np.random.default_rng(options.seed)
         self._targets: dict[int, list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = {
             id(call): [] for call, _ in consumer.calls
         }
@@ -106,16 +113,14 @@ class Fitting:
             for sums, one, y in zip(self._sums, rows, np.split(targets, len(rows), axis=1), strict=True):
                 sums.add(one, y)
 
-    def again(self) -> int:
-        """How many more rounds there are for what reads this layer tells apart only a span of values."""
-        span = self.consumer.span
-        flat = (
-            span is not None and span != (-math.inf, math.inf) and (self.residual is not None or self.consumer.residual is None)
-        )
-        return self._fit.rounds if flat and math.isfinite(self._fit.ridge) else 0
+    def more_rounds(self) -> int:
+        """How many more rounds there are: none, unless what reads this layer clips its outputs."""
+        clips = self.consumer.clip_range not in (None, UNCLIPPED)
+        known = self.residual is not None or self.consumer.residual is None
+        return self._options.rounds if clips and known and math.isfinite(self._options.ridge) else 0
 
     def clip(self) -> Callable[[int, Sequence[Any]], None]:
-        """Begin a round: targets outside the span are met by any value outside it.
+        """Begin a round: a target that is clipped away is met by any value that is clipped alike.
 
         Returns:
             A function that takes a batch's number and inputs.
@@ -127,7 +132,7 @@ class Fitting:
         shifts = [sums.shift(one) if self._intercept else 0.0 for sums, one in zip(self._sums, weights, strict=True)]
         for sums in self._sums:
             sums.forget_targets()
-        low, high = self.consumer.span  # type: ignore[misc]
+        low, high = self.consumer.clip_range  # type: ignore[misc]
         scale, offset = self._affine
         usable = np.abs(scale) >= 1e-3
 
@@ -156,7 +161,7 @@ class Fitting:
             raise NonFiniteScores(
                 f"Activations that repair reads must be finite. Received: NaN or infinity in the inputs of {name!r}."
             )
-        if not np.isfinite(self._fit.ridge):
+        if not np.isfinite(self._options.ridge):
             return self._old
         if not self._varies:
             return self._old
@@ -168,17 +173,17 @@ class Fitting:
         consumer, new = self.consumer, self.solve()
         rows, unknowns = self._sums[0].rows, self._old.shape[1]
         if not self._varies:
-            _warn(
+            warn(
                 f"The inputs of {consumer.name!r} do not vary over the examples: its kernel is kept. "
                 "Repair with inputs as in training."
             )
-        elif np.isfinite(self._fit.ridge) and rows < unknowns:
-            _warn(
+        elif np.isfinite(self._options.ridge) and rows < unknowns:
+            warn(
                 f"The least-squares fit of {consumer.name!r} has {rows:,} rows for {unknowns:,} unknowns: its ridge is raised "
-                f"from {self._fit.ridge:g} to {self._ridge():.3g}. "
+                f"from {self._options.ridge:g} to {self._ridge():.3g}. "
                 f"Repair with at least {unknowns / rows:.1f} times as many examples."
             )
-        if np.isfinite(self._fit.ridge):
+        if np.isfinite(self._options.ridge):
             kernel = getattr(consumer.small, consumer.linear_small.kernel)
             kernel.assign(consumer.linear_small.from_matrix(kernel.numpy(), new).astype("float32"))
         if self._intercept:
@@ -190,8 +195,8 @@ class Fitting:
                 # Without a bias, a shift of the output is a shift of the mean that the normalisation takes off. The targets are
                 # in the units of the original's normalisation, which may have been measured again.
                 before, norm = consumer.norm
-                norm.moving_mean.assign((_array(before.moving_mean)[consumer.kept_out] - shift).astype("float32"))
-                norm.moving_variance.assign(_array(before.moving_variance)[consumer.kept_out])
+                norm.mean.assign((_array(before.mean)[consumer.kept_out] - shift).astype("float32"))
+                norm.variance.assign(_array(before.variance)[consumer.kept_out])
         self._sums = []
         self._others.clear()
 
@@ -204,12 +209,12 @@ class Fitting:
         return _has_bias(self.consumer.small) or self.consumer.norm is not None
 
     def _ridge(self) -> float:
-        """Fewer rows than unknowns: the more are missing, the closer to the old kernel."""
+        """The ridge to solve with: with fewer rows than unknowns, the more are missing, the more it pulls to the old kernel."""
         missing = self._old.shape[1] / self._sums[0].rows
-        return self._fit.ridge if missing <= 1 else max(self._fit.ridge, 0.1 * missing)
+        return self._options.ridge if missing <= 1 else max(self._options.ridge, 0.1 * missing)
 
     def _inverse_scale(self) -> Any:
-        """From units of the sum to units of this layer's outputs; 0 where the normalisation all but erases a channel."""
+        """What leads from units of the sum to units of the outputs; 0 where the normalisation all but erases a channel."""
         scale = self._affine[0]
         return np.where(np.abs(scale) < 1e-3, 0.0, 1.0 / np.where(np.abs(scale) < 1e-3, 1.0, scale)).astype(np.float32)
 
@@ -223,8 +228,8 @@ def _affine(consumer: Consumer) -> tuple[NDArray[np.float64], NDArray[np.float64
         norm, kept = consumer.norm[0], consumer.kept_out
         gamma = _array(norm.gamma)[kept] if norm.gamma is not None else 1.0
         beta = _array(norm.beta)[kept] if norm.beta is not None else 0.0
-        scale = scale * gamma / np.sqrt(_array(norm.moving_variance)[kept] + norm.epsilon)
-        offset = beta + scale * (offset - _array(norm.moving_mean)[kept])
+        scale = scale * gamma / np.sqrt(_array(norm.variance)[kept] + norm.epsilon)
+        offset = beta + scale * (offset - _array(norm.mean)[kept])
     return scale, offset
 
 
@@ -244,7 +249,3 @@ def _at(values: Sequence[Any], positions: NDArray[np.int64]) -> Any:
 
 def _array(value: Any) -> Any:
     return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=2)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+
+from keras_taylor.errors import warn
 
 Matrix = NDArray[np.float64]
 
@@ -28,8 +29,8 @@ class NormalEquations:
         self.xy = np.zeros((inputs, outputs))
 
     @staticmethod
-    def bytes(inputs: int, outputs: int) -> int:
-        """Memory that the sums, and solving them, take."""
+    def memory(inputs: int, outputs: int) -> int:
+        """Bytes that the sums, and solving them, take."""
         return 8 * (3 * inputs * inputs + 3 * inputs * outputs)
 
     def add(self, x: NDArray[Any], y: NDArray[Any]) -> None:
@@ -59,13 +60,13 @@ class NormalEquations:
         """The weights that predict `y` best, drawn towards `weights`.
 
         Args:
-            weights: where the ridge pulls, shape `(inputs, outputs)`.
-            ridge: relative to the variance of each input.
+            weights: where the ridge pulls to, shape `(inputs, outputs)`.
+            ridge: how strong it pulls, relative to the variance of each input.
             intercept: whether an intercept is fitted too (take it from `shift` afterwards).
-            name: of the layer, for the warning.
+            name: what the warning calls the layer.
 
         Returns:
-            Shape `(inputs, outputs)`.
+            The weights, shape `(inputs, outputs)`.
         """
         xx: Matrix = self.xx
         xy: Matrix = self.xy
@@ -80,9 +81,8 @@ class NormalEquations:
         try:
             return weights + linalg.cho_solve(linalg.cho_factor(system, lower=True), wanted) / size[:, None]
         except linalg.LinAlgError:
-            warnings.warn(
+            warn(
                 f"The least-squares fit of {name} is singular ({self.rows} rows for {len(xx)} unknowns, ridge {ridge:g}): the "
-                "smallest change of the kernel is taken. Raise ridge, or repair with more examples.",
-                stacklevel=2,
+                "smallest change of the kernel is taken. Raise ridge, or repair with more examples."
             )
             return weights + linalg.lstsq(system, wanted, lapack_driver="gelsy")[0] / size[:, None]

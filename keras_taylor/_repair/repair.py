@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
+import psutil
+from rich.table import Table
 
 from keras_taylor._keras.heads import output_kinds
 from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.program import infer
-from keras_taylor._output.tables import render, table
+from keras_taylor._keras.progress import verbosity
+from keras_taylor._output.deprecations import renamed
+from keras_taylor._output.results import Result
+from keras_taylor._output.tables import table
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
-from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._rebuild.rebuild import copy_model, rebuild
 from keras_taylor._repair.batchnorm import recalibrate
 from keras_taylor._repair.consumers import Consumer, consumers
-from keras_taylor._repair.layer_fit import Fit
-from keras_taylor._repair.least_squares import refit
+from keras_taylor._repair.layer_fit import FitOptions
+from keras_taylor._repair.least_squares import least_squares
 from keras_taylor._repair.normal_equations import NormalEquations
 from keras_taylor._repair.stepwise_run import Batches, live_bytes
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
 from keras_taylor._trace.input_range import warn_of_range
-from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
+from keras_taylor.errors import BadInput, PlanMismatch, unknown_name, warn, whole_number
+from keras_taylor.rules import Keep
 
 METHODS = ("bias", "lstsq", "batchnorm")
 _ROUNDS = 2
@@ -38,11 +42,11 @@ class Attempt:
     """One combination of methods that was tried.
 
     Attributes:
-        methods: in the order in which they were applied.
+        methods: what was applied, in this order.
         error: mean squared difference from the original's outputs on held-back examples, relative to their variance.
         agreement: share of held-back examples on which the largest output is the original's.
         passes: passes of its last method over the calibration data.
-        seconds: time that its last method took, judging included.
+        seconds: time that its last method took, with judging.
     """
 
     methods: tuple[str, ...]
@@ -53,12 +57,12 @@ class Attempt:
 
 
 @dataclass(frozen=True, eq=False)
-class Repair:
+class Repair(Result):
     """Outcome of `kt.repair`; `print(repair)` is a table.
 
     Attributes:
         model: the repaired model; with `method="auto"` never worse on the held-back examples than the unrepaired one.
-        methods: what was applied to it, possibly nothing.
+        methods: what was applied to it, in this order; nothing, where that was best.
         attempts: all that was tried, the unrepaired model first.
         examples: how many examples were used to repair, and how many were held back.
     """
@@ -68,39 +72,41 @@ class Repair:
     attempts: tuple[Attempt, ...]
     examples: tuple[int, int]
 
-    def __str__(self) -> str:
+    def parts(self) -> Sequence[Table]:
+        """A table of all that was tried."""
         title = f"Repair on {self.examples[0]} examples, judged on {self.examples[1]} others"
         made = table(title, ("methods", "output error>", "top-1 agreement>", "passes>", "seconds>", ""))
         for one in self.attempts:
             numbers = (f"{one.error:.4g}", f"{one.agreement:.3f}", str(one.passes), f"{one.seconds:.1f}")
             made.add_row(" + ".join(one.methods) or "none", *numbers, "chosen" if one.methods == self.methods else "")
-        return render(made)
+        return [made]
 
 
+@renamed(data="x")
 def repair(
     model: Any,
     plan: PruningPlan,
     small: Any,
-    data: Any,
-    method: str | Sequence[str] = "auto",
+    x: Any,
     *,
-    examples: int = 1024,
+    method: str | Sequence[str] = "auto",
+    examples: int = 2048,
     ridge: float = 1e-3,
     rows: int = 30,
     residual: bool = True,
     activation: bool = True,
-    batch_size: int = 64,
+    batch_size: int = 32,
     frozen: bool = False,
     seed: int = 0,
-    verbose: int = 0,
+    verbose: str | int = "auto",
 ) -> Repair:
     """Refit a pruned model on unlabelled inputs so that it does the work of what was removed. No training, no labels.
 
     Args:
-        model: the original.
+        model: the original, or its graph.
         plan: what was removed from it.
         small: the result of `kt.rebuild(model, plan)`; it is not changed.
-        data: inputs as `fit` takes them; labels are ignored (a tuple or list of arrays is `(x, y)`: write `([a, b],)` for a
+        x: inputs as `fit` takes them; labels are ignored (a tuple or list of arrays is `(x, y)`: write `([a, b],)` for a
             model of two inputs). Copies of one example count once.
         method: one of, or a sequence of, `"bias"` (what removed channels contributed on average goes into the bias of the
             layer that read them, or into the BatchNormalization that follows), `"lstsq"` (kernels and biases are refitted by
@@ -115,10 +121,10 @@ def repair(
         residual: fit towards the original's sum, not its branch, where a layer's outputs go into a residual sum.
         activation: fit towards what passes the ReLU that reads a layer: where the original is below zero, anything below
             zero will do.
-        batch_size: for arrays, and for running the models.
+        batch_size: number of examples in a batch, for arrays and for running the models.
         frozen: refit layers too that are not trainable.
         seed: for the choice of examples and positions.
-        verbose: 1 shows a progress bar.
+        verbose: 1 shows a progress bar for each combination of methods, 2 a line, 0 nothing; "auto" is 1.
 
     Returns:
         The repaired model and what each method brought.
@@ -126,7 +132,7 @@ def repair(
     Raises:
         PlanMismatch: the plan is of another model, or `small` does not have the shapes that the plan leaves.
         UnknownName: no method has this name.
-        BadInput: no data, inputs of another shape, or not enough memory.
+        BadInput: no examples, inputs of another shape, or not enough memory.
         NonFiniteScores: NaN in the inputs of a layer, which is named.
 
     Example:
@@ -135,52 +141,64 @@ def repair(
         ...                           keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()])
         >>> plan = kt.PruningPlan({"conv": (0, 1, 2, 3, 4, 5)})
         >>> x = np.random.default_rng(0).normal(size=(100, 8, 8, 1))
-        >>> fixed = kt.repair(model, plan, kt.rebuild(model, plan), x)
+        >>> fixed = kt.repair(model, plan, kt.rebuild(model, plan), x, verbose=0)
         >>> fixed.attempts[0].error > min(attempt.error for attempt in fixed.attempts)
         True
     """
-    chains = _chains(method)
-    if not isinstance(plan, PruningPlan):
-        raise BadInput(f"plan must be a kt.PruningPlan. Received: {plan!r}.")
-    if not ridge > 0 or not math.isfinite(ridge) or rows < 0:
-        raise BadInput(f"ridge must be above 0, and rows at least 0. Received: ridge={ridge!r}, rows={rows!r}.")
-    graph = trace(model)
+    chains, verbose = _chains(method), verbosity(verbose)
+    _check_options(plan, x, ridge)
+    rows, examples = whole_number("rows", rows, least=0), whole_number("examples", examples)
+    graph = as_graph(model)
     keep = graph.keep_labels(to_mask(graph, plan))
-    if [tuple(w.shape) for w in small.weights] != [tuple(w.shape) for w in rebuild(model, plan).weights]:
+    if [tuple(w.shape) for w in small.weights] != [tuple(w.shape) for w in rebuild(graph, plan).weights]:
         raise PlanMismatch("small must be kt.rebuild(model, plan). Received: a model whose weights have other shapes.")
-    inputs = read_inputs(model, graph.program, data, batch_size, examples, seed)
+    inputs = read_inputs(graph.model, graph.program, x, batch_size, examples, seed)
     held = max(len(inputs[0]) // 5, 1)
     if len(inputs[0]) < 2:
-        raise BadInput("data must have at least two examples, one to repair on and one held back. Received: 1.")
-    fitted = _batched([x[held:] for x in inputs], batch_size)
-    judged = _batched([x[:held] for x in inputs], batch_size)
+        raise BadInput("x must have at least two examples, one to repair on and one held back. Received: 1.")
+    fitted = _batched([array[held:] for array in inputs], batch_size)
+    judged = _batched([array[:held] for array in inputs], batch_size)
     warn_of_range(graph.program, judged[0])
+    options = FitOptions(ridge, rows, residual, _ROUNDS if activation else 0, seed, verbose)
     expected = _outputs(graph, judged)
     attempts: list[Attempt] = []
-    models: dict[tuple[str, ...], Any] = {(): rebuild(small, PruningPlan({}))}
+    graphs: dict[tuple[str, ...], ChannelGraph] = {(): trace(small)}
     for chain in [(), *chains]:
         start, passes = time.perf_counter(), 0
         if chain:
-            copy = rebuild(models[chain[:-1]], PruningPlan({}))
-            mine = trace(copy)
-            progress = _progress(chain, verbose)
-            if chain[-1] == "batchnorm":
-                passes = recalibrate(graph, keep, mine, fitted, frozen, progress)
-            else:
-                found = consumers(graph, keep, mine, frozen)
-                if not found and consumers(graph, keep, mine, frozen=True):
-                    warnings.warn(
-                        "All layers to refit are frozen (trainable=False). Pass frozen=True to refit them.", stacklevel=2
-                    )
-                pull = math.inf if chain[-1] == "bias" else ridge
-                fit = Fit(pull, rows, residual, _ROUNDS if activation else 0, seed, progress)
-                _foresee_memory(found, mine, len(inputs[0]), fit)
-                passes = refit(graph, mine, found, fitted, fit)
-            models[chain] = copy
-        error, agreement = _distance(expected, _outputs(trace(models[chain]), judged))
+            if verbose:
+                print(f"Repair: {' + '.join(chain)}")
+            graphs[chain] = trace(copy_model(graphs[chain[:-1]]))
+            passes = _apply(chain[-1], graph, keep, graphs[chain], fitted, frozen, options)
+        error, agreement = _distance(expected, _outputs(graphs[chain], judged))
         attempts.append(Attempt(chain, error, agreement, passes, time.perf_counter() - start))
-    best = _best(attempts, model) if check_method(method) == ("auto",) else attempts[-1]
-    return Repair(models[best.methods], best.methods, tuple(attempts), (len(inputs[0]) - held, held))
+    best = _best(attempts, graph.model) if check_method(method) == ("auto",) else attempts[-1]
+    repaired = graphs[best.methods].model if best.methods else copy_model(graphs[()])
+    return Repair(repaired, best.methods, tuple(attempts), (len(inputs[0]) - held, held))
+
+
+def _check_options(plan: Any, x: Any, ridge: float) -> None:
+    if not isinstance(plan, PruningPlan):
+        raise BadInput(f"plan must be a kt.PruningPlan. Received: {plan!r}.")
+    names = x if isinstance(x, (list, tuple)) else (x,)
+    if names and all(isinstance(name, str) for name in names):
+        raise BadInput(f"x must be inputs as `fit` takes them. Received: {x!r}. Pass the method by name: method={x!r}.")
+    if not ridge > 0 or not math.isfinite(ridge):
+        raise BadInput(f"ridge must be above 0 and finite. Received: {ridge!r}.")
+
+
+def _apply(
+    method: str, graph: ChannelGraph, keep: Keep, small: ChannelGraph, batches: Batches, frozen: bool, options: FitOptions
+) -> int:
+    """Repair the model of `small` by one method, in place; the number of passes over the data that this took."""
+    if method == "batchnorm":
+        return recalibrate(graph, keep, small, batches, frozen, options.verbose)
+    found = consumers(graph, keep, small, frozen)
+    if not found and consumers(graph, keep, small, frozen=True):
+        warn("All layers to refit are frozen (trainable=False). Pass frozen=True to refit them.")
+    options = replace(options, ridge=math.inf) if method == "bias" else options
+    _foresee_memory(found, small, sum(len(batch[0]) for batch in batches), options)
+    return least_squares(graph, small, found, batches, options)
 
 
 def _best(attempts: Sequence[Attempt], model: Any) -> Attempt:
@@ -243,18 +261,18 @@ def _distance(expected: Sequence[Any], received: Sequence[Any]) -> tuple[float, 
     return error if math.isfinite(error) else math.inf, float(np.mean(agreements)) if agreements else math.nan
 
 
-def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: int, fit: Fit) -> None:
+def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: int, options: FitOptions) -> None:
     """Raise `BadInput` if the largest fit, all targets, and the activations between two layers do not fit into memory."""
     fits, targets = {}, 0
     for one in found:
         groups, unknowns, outputs = one.linear_small.to_matrix(_kernel(one)).shape
-        fits[one.name] = groups * NormalEquations.bytes(unknowns, outputs)
+        fits[one.name] = groups * NormalEquations.memory(unknowns, outputs)
         positions = math.prod(d or 1 for d in one.calls[0][0].outputs[0].shape[1:-1]) * len(one.calls)
-        targets += 4 * groups * outputs * min(examples * positions, fit.wanted(unknowns) + examples)
+        targets += 4 * groups * outputs * min(examples * positions, options.wanted(unknowns) + examples)
     largest = max(fits, key=lambda name: fits[name], default="")
     activations = live_bytes(small.program, examples)
     needed = fits.get(largest, 0) + targets + activations
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if "SC_AVPHYS_PAGES" in os.sysconf_names else 2**62
+    available = psutil.virtual_memory().available
     if needed > available:
         raise BadInput(
             f"Memory must suffice for repair. Received: {available:,} bytes available, {needed:,} needed: "
@@ -265,17 +283,3 @@ def _foresee_memory(found: Sequence[Consumer], small: ChannelGraph, examples: in
 
 def _kernel(consumer: Consumer) -> Any:
     return getattr(consumer.small, consumer.linear_small.kernel).numpy()
-
-
-def _progress(chain: tuple[str, ...], verbose: int) -> Any:
-    if not verbose:
-        return lambda done, of: None
-    print(f"Repair: {' + '.join(chain)}")
-    bar: list[Any] = []
-
-    def show(done: int, of: int) -> None:
-        if not bar:
-            bar.append(keras.utils.Progbar(of, unit_name="layer"))
-        bar[0].update(done)
-
-    return show

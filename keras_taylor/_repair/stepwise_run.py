@@ -13,8 +13,13 @@ from keras_taylor._keras.program import Call, Program, Tensor, infer
 Batches = Sequence[Sequence[Any]]
 
 
-class Frontier:
-    """The values of a program between two of its calls, for every batch; a value goes when its last reader has run."""
+class StepwiseRun:
+    """The values of a program between two of its calls, for every batch; a value goes when its last reader has run.
+
+    Args:
+        program: of the model to run.
+        batches: inputs of the model, one list per batch.
+    """
 
     def __init__(self, program: Program, batches: Batches) -> None:
         self.program = program
@@ -53,7 +58,7 @@ class Frontier:
 
 
 def live_bytes(program: Program, examples: int) -> int:
-    """The most that the values of a frontier take at once, for `examples` examples of float32."""
+    """The most bytes that the values of a stepwise run take at once, for `examples` examples of float32."""
     last = _last_readers(program)
     alive = {t.index: _size(t) for t in program.inputs}
     most = sum(alive.values())

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from keras_taylor._keras.program import Program, flatten
 from keras_taylor._output.tables import render, table
 from keras_taylor._trace.cost import Cost
-from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Step, rule_for
+from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Lock, LockReason, Step, rule_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class LayerGroup:
     producers: tuple[str, ...]
     channels: NDArray[np.int64]
     locked: int
-    reason: str
+    reason: Lock | str
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ class ChannelGraph:
         program: the flat list of calls.
         steps: each call with its rule and the labels around it.
         channel: channel number of every label, shape `(labels,)`.
-        locks: for every channel the reason why it may not be removed, or an empty string.
+        locks: for every channel the reason why it may not be removed (a `kt.rules.Lock`, which is a string), or an empty one.
         groups: the layer groups, in the order of their first producer.
         cost: MACs and parameters as functions of what is kept.
     """
@@ -84,9 +84,17 @@ class ChannelGraph:
         return self.cost.params(self.cost.full)
 
     @property
-    def locked(self) -> dict[str, str]:
-        """Producers that have locked channels, with the first reason."""
-        return {name: group.reason for group in self.groups if group.locked for name in group.producers}
+    def locked(self) -> dict[str, Lock]:
+        """Producers that have locked channels, with the first reason: a text, whose `reason` is its kind."""
+        return {name: group.reason for group in self.groups if isinstance(group.reason, Lock) for name in group.producers}
+
+    @property
+    def locked_by_reason(self) -> dict[LockReason, tuple[str, ...]]:
+        """The same grouped by the kind of reason: the producers whose first reason is of this kind."""
+        found: defaultdict[LockReason, list[str]] = defaultdict(list)
+        for name, lock in self.locked.items():
+            found[lock.reason].append(name)
+        return {reason: tuple(names) for reason, names in found.items()}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -196,7 +204,7 @@ def trace(model: Any) -> ChannelGraph:
     first: dict[int, Step] = {}
     for call in program.calls:
         rule, reason = rule_for(call.operation)
-        traced = rule.trace(call, labels) if rule else labels.refuse(call, reason)
+        traced = rule.trace(call, labels) if rule else labels.refuse(call, reason, LockReason.NO_RULE)
         given = tuple(labels[tensor] for tensor in call.inputs)
         for tensor, found in zip(call.outputs, traced.outputs, strict=True):
             labels[tensor] = found
@@ -204,7 +212,7 @@ def trace(model: Any) -> ChannelGraph:
         _tie_shared(labels, first.setdefault(id(call.operation), step), step)
         steps.append(step)
     for tensor in program.outputs:
-        labels.lock(labels[tensor].ids, "model output")
+        labels.lock(labels[tensor].ids, "model output", LockReason.MODEL_OUTPUT)
     return ChannelGraph(model, program, steps, labels)
 
 
@@ -221,7 +229,7 @@ def _input_labels(labels: Labeller, shape: tuple[int | None, ...], number: int) 
     if len(shape) < 2 or shape[-1] is None:
         return labels.unlabelled()
     ids = labels.fresh(shape[-1])
-    labels.lock(ids, "model input")
+    labels.lock(ids, "model input", LockReason.MODEL_INPUT)
     return Labels(len(shape) - 1, ids)
 
 
@@ -235,14 +243,15 @@ def _tie_shared(labels: Labeller, first: Step, step: Step) -> None:
             if len(one.ids) == len(other.ids):
                 labels.tie(one.ids, other.ids)
             else:
-                labels.lock(np.concatenate([one.ids, other.ids]), f"{step.call.name} is shared between different shapes")
+                text = f"{step.call.name} is shared between different shapes"
+                labels.lock(np.concatenate([one.ids, other.ids]), text, LockReason.SHARED)
         return
     if not getattr(step.call.operation, "weights", ()):
         return
     if step.axes.keys() != first.axes.keys():
         reason = f"{step.call.name} is shared, and cannot be followed in all of its calls"
         for ids in (*first.axes.values(), *step.axes.values()):
-            labels.lock(ids, reason)
+            labels.lock(ids, reason, LockReason.SHARED)
         return
     for axis, ids in step.axes.items():
         labels.tie(first.axes[axis], ids)

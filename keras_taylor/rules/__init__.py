@@ -1,9 +1,17 @@
-"""Rules: what each class of operation does to channels. Every module of this package is imported, so a file is enough."""
+"""Rules: what each class of operation does to channels. Every module of this package is imported, so a file is enough.
+
+`python -m keras_taylor.rules` prints which operations have a rule.
+"""
 
 import importlib
 import pkgutil
+from typing import Any
 
+from keras_taylor._keras.program import Call
+from keras_taylor.errors import warn
+from keras_taylor.rules._activation import UNCLIPPED, ClipRange
 from keras_taylor.rules._base import (
+    BatchStatistics,
     Ids,
     Keep,
     Labeller,
@@ -18,24 +26,42 @@ from keras_taylor.rules._base import (
     registered,
     rule_for,
 )
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.rules._locks import Lock, LockReason
+from keras_taylor.rules._supported import Supported, supported
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+    if not _module.name.startswith("_"):
+        importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
+    "UNCLIPPED",
+    "BatchStatistics",
+    "Call",
+    "ClipRange",
     "Ids",
     "Keep",
     "Labeller",
     "Labels",
     "LayerRule",
-    "Legacy",
     "Linear",
+    "Lock",
+    "LockReason",
     "PassThrough",
     "Remake",
     "Step",
+    "Supported",
+    "TFKerasForm",
     "Trace",
     "register_rule",
     "registered",
     "rule_for",
+    "supported",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Legacy":
+        warn("kt.rules.Legacy is called kt.rules.TFKerasForm now.", DeprecationWarning)
+        return TFKerasForm
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,12 +1,13 @@
-"""Activation functions: which work on each channel by itself, and what 8-bit arithmetic makes of them."""
+"""Activation functions: which work on each channel by itself, which only clip, and what 8-bit arithmetic makes of them."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 _ELEMENTWISE = {
     getattr(keras.activations, name)
@@ -17,21 +18,44 @@ _ELEMENTWISE = {
     ).split()
     if hasattr(keras.activations, name)
 }
-_STRAIGHT = {
+_PIECEWISE_LINEAR = {
     getattr(keras.activations, name)
     for name in "hard_shrink hard_sigmoid hard_tanh leaky_relu linear relu relu6 soft_shrink threshold".split()
     if hasattr(keras.activations, name)
 }
 _LAYERS = (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
+_FUSED = {getattr(keras.activations, name) for name in ("relu", "relu6")}
+_BOUNDED = {getattr(keras.activations, name) for name in ("sigmoid", "softmax", "tanh")}
+
+ClipRange = tuple[float, float]
+UNCLIPPED: ClipRange = (-math.inf, math.inf)
+"""The range of an operation that clips nothing."""
+POSITIVE: ClipRange = (0.0, math.inf)
+UP_TO_SIX: ClipRange = (0.0, 6.0)
+_CLIPS = {
+    None: UNCLIPPED,
+    keras.activations.linear: UNCLIPPED,
+    keras.activations.relu: POSITIVE,
+    keras.activations.relu6: UP_TO_SIX,
+}
 
 
-def bends(activation: Any) -> bool:
-    """Whether an activation is anything but piecewise linear."""
+def is_piecewise_linear(activation: Any) -> bool:
+    """Whether an activation (a function, a layer, or None for the identity) is piecewise linear."""
     if isinstance(activation, keras.layers.Activation):
-        return bends(activation.activation)
-    return not (
-        activation is None or activation in _STRAIGHT or isinstance(activation, (keras.layers.ReLU, keras.layers.LeakyReLU))
-    )
+        return is_piecewise_linear(activation.activation)
+    known = activation is None or activation in _PIECEWISE_LINEAR
+    return known or isinstance(activation, (keras.layers.ReLU, keras.layers.LeakyReLU))
+
+
+def activation_range(activation: Any) -> ClipRange | None:
+    """What an activation (a function, a layer, or None for the identity) clips to; None where it does something else."""
+    if isinstance(activation, keras.layers.ReLU):
+        plain = not activation.negative_slope and not activation.threshold
+        return (0.0, math.inf if activation.max_value is None else float(activation.max_value)) if plain else None
+    if isinstance(activation, keras.layers.Activation):
+        activation = activation.activation
+    return next((clips for known, clips in _CLIPS.items() if activation is known), None)
 
 
 def mixes_channels(operation: Any) -> str:
@@ -45,18 +69,14 @@ def mixes_channels(operation: Any) -> str:
     return f"has the activation {name!r}, which may mix channels"
 
 
-_FUSED = {getattr(keras.activations, name) for name in ("relu", "relu6")}
-_BOUNDED = {getattr(keras.activations, name) for name in ("sigmoid", "softmax", "tanh")}
-
-
-def legacy_activation(operation: Any) -> tuple[Legacy, ...]:
-    """The `activation` of a layer as a legacy layer of its own; none for a linear one."""
+def tf_keras_activation(operation: Any) -> tuple[TFKerasForm, ...]:
+    """The `activation` of a layer as a layer of tf_keras; none for a linear one."""
     activation = operation.activation
     if activation in (None, keras.activations.linear):
         return ()
     fused = activation in _FUSED or (isinstance(activation, keras.layers.ReLU) and clips_at_zero(activation))
     scale = "fixed" if activation in _BOUNDED else "own"
-    return (Legacy("Activation", {"activation": activation}, role="activation" if fused else "", scale=scale),)
+    return (TFKerasForm("Activation", {"activation": activation}, role="activation" if fused else "", scale=scale),)
 
 
 def clips_at_zero(layer: Any) -> bool:

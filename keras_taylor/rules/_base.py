@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor._keras.program import Call, Tensor
-from keras_taylor.rules._activation import bends
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.errors import warn
+from keras_taylor.rules._activation import ClipRange, activation_range, is_piecewise_linear
+from keras_taylor.rules._locks import Lock, LockReason
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 Ids = NDArray[np.int64]
 Keep = NDArray[np.bool_]
@@ -55,7 +57,16 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A call with its rule and what the rule found."""
+    """A call with its rule and what the rule found.
+
+    Attributes:
+        call: the call.
+        rule: the rule that serves its operation.
+        inputs: labels of each input tensor.
+        outputs: labels of each output tensor.
+        axes: the labels that each named weight axis follows; none where the rule refused the call.
+        consumes: whether the kernel contracts over the labels of the first input.
+    """
 
     call: Call
     rule: LayerRule
@@ -95,13 +106,34 @@ class Linear:
     mix: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class BatchStatistics:
+    """A normalisation with stored statistics: `(x - mean) / sqrt(variance + epsilon) * gamma + beta` in inference.
+
+    Attributes:
+        mean: the variable that holds the mean of each channel, shape `(channels,)`.
+        variance: the variable that holds the variance of each channel.
+        epsilon: what is added to the variance.
+        gamma: the variable that multiplies, or None.
+        beta: the variable that is added, or None.
+        axis: the axis that the channels run along.
+    """
+
+    mean: Any
+    variance: Any
+    epsilon: float
+    gamma: Any
+    beta: Any
+    axis: int
+
+
 class Labeller:
     """Mints labels, and collects ties and locks while a graph is traced."""
 
     def __init__(self) -> None:
         self.count = 0
         self.ties: list[tuple[Ids, Ids]] = []
-        self.locks: list[tuple[Ids, str]] = []
+        self.locks: list[tuple[Ids, Lock]] = []
         self.births: list[tuple[Ids, Call]] = []
         self._minted: dict[tuple[int, int], Ids] = {}
         self._labels: dict[int, Labels] = {}
@@ -131,20 +163,36 @@ class Labeller:
         if not np.array_equal(a, b):
             self.ties.append((a, b))
 
-    def lock(self, ids: Ids, reason: str) -> None:
-        """The channels `ids` may not be removed, for a reason that a person can read."""
+    def lock(self, ids: Ids, detail: str, reason: LockReason = LockReason.OTHER, call: Call | None = None) -> None:
+        """The channels `ids` may not be removed.
+
+        Args:
+            ids: labels of the channels.
+            detail: why, for people to read.
+            reason: the kind of reason, to group by.
+            call: the call that `detail` speaks of; it is named in front.
+        """
         if len(ids):
-            self.locks.append((ids, reason))
+            about = f"{call.name} ({type(call.operation).__name__}) " if call else ""
+            self.locks.append((ids, Lock(about + detail, reason)))
 
     def unlabelled(self) -> Labels:
         """The labels of a tensor without channels."""
         return Labels(None, np.empty(0, np.int64))
 
-    def refuse(self, call: Call, reason: str) -> Trace:
-        """Lock all that goes in and comes out of `call`: what cannot be followed stays as it is."""
-        reason = f"{call.name} ({type(call.operation).__name__}) {reason}"
+    def refuse(self, call: Call, detail: str, reason: LockReason = LockReason.OTHER) -> Trace:
+        """Lock all that goes in and comes out of `call`: what cannot be followed stays as it is.
+
+        Args:
+            call: it is named in front of the detail.
+            detail: why, for people to read: "mixes the channels".
+            reason: the kind of reason, to group by.
+
+        Returns:
+            What `trace` of a rule may return for this call.
+        """
         for tensor in call.inputs:
-            self.lock(self[tensor].ids, reason)
+            self.lock(self[tensor].ids, detail, reason, call)
         outputs = []
         for slot, tensor in enumerate(call.outputs):
             if len(tensor.shape) < 2 or tensor.shape[-1] is None:
@@ -153,7 +201,7 @@ class Labeller:
             source = self[call.inputs[0]] if call.inputs else self.unlabelled()
             unchanged = source.axis == len(tensor.shape) - 1 and len(source.ids) == tensor.shape[-1]
             ids = source.ids if unchanged else self.mint(call, tensor.shape[-1], slot)
-            self.lock(ids, reason)
+            self.lock(ids, detail, reason, call)
             outputs.append(Labels(len(tensor.shape) - 1, ids))
         return Trace(tuple(outputs))
 
@@ -163,7 +211,7 @@ class Labeller:
         dims = [2, *(2 if d is None else d for d in tensor.shape[1:])]
         if labels.axis is None:
             constant = self.fresh(1)
-            self.lock(constant, "no channel runs along it")
+            self.lock(constant, "no channel runs along it", LockReason.NOT_FOLLOWED)
             return np.broadcast_to(constant.reshape([1] * len(dims)), dims)
         shape = [1] * len(dims)
         shape[labels.axis] = len(labels.ids)
@@ -178,7 +226,8 @@ class Labeller:
         if not varying and array.ndim > 1 and array.shape[-1] == 1:
             return Labels(array.ndim - 1, array.reshape(-1)[:1])
         if not varying or 0 in varying:
-            self.lock(np.unique(array), f"{name} takes a single channel out, or moves channels into the batch axis")
+            text = f"{name} takes a single channel out, or moves channels into the batch axis"
+            self.lock(np.unique(array), text, LockReason.PICKED)
             return self.unlabelled()
         axis = varying[-1]
         slices = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
@@ -190,14 +239,19 @@ class Labeller:
 class LayerRule:
     """What one class of operation does to channels. Stateless: one registered instance serves every call.
 
+    What a rule does not declare is taken to be the worst: an operation is not the identity, not a sum, clips nothing and
+    normalises nothing, and nothing is linear.
+
     Attributes:
         weights: for each weight attribute of the layer, one word per axis: `"in"` and `"out"` (or another name that `trace`
             returns in `Trace.axes`) for axes that follow labels, anything else for axes that do not.
         kernels: the weights that do one multiply-accumulate per element and position.
-        legacy_scale: where the outputs of an operation without weights get their 8-bit scale from, see `Legacy`.
         config: config entries that count the channels of an axis, for example `{"filters": "out"}`.
         scale: the weight that multiplies each channel of a normalisation.
-        straight: whether outputs are, but for an `activation`, piecewise linear in the inputs, in inference.
+        linear_pieces: whether outputs are, but for an `activation`, piecewise linear in the inputs, in inference.
+        identity_in_inference: whether the operation does something in training only, as dropout and noise do.
+        adds_inputs: whether the output is the plain sum of the inputs.
+        tf_keras_scale: where the outputs of an operation without weights get their 8-bit scale from, see `TFKerasForm`.
 
     Example:
         >>> import keras, keras_taylor as kt
@@ -220,8 +274,10 @@ class LayerRule:
     kernels: ClassVar[Sequence[str]] = ()
     config: ClassVar[Mapping[str, str]] = {}
     scale: ClassVar[str] = ""
-    straight: ClassVar[bool] = False
-    legacy_scale: ClassVar[str] = "own"
+    linear_pieces: ClassVar[bool] = False
+    identity_in_inference: ClassVar[bool] = False
+    adds_inputs: ClassVar[bool] = False
+    tf_keras_scale: ClassVar[str] = "own"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         """Follow the labels through one call."""
@@ -241,7 +297,20 @@ class LayerRule:
 
     def piecewise_linear(self, call: Call) -> bool:
         """Whether the outputs are piecewise linear in the inputs, in inference: ReLU is, GELU and products are not."""
-        return self.straight and not bends(getattr(call.operation, "activation", None))
+        pieces = self.linear_pieces or self.identity_in_inference
+        return pieces and is_piecewise_linear(getattr(call.operation, "activation", None))
+
+    def clip_range(self, operation: Any) -> ClipRange | None:
+        """`(low, high)` for an operation that is nothing but `clip(x, low, high)`, as ReLU is with `(0, inf)`; or else None."""
+        return None
+
+    def activation_range(self, operation: Any) -> ClipRange | None:
+        """The same of a layer's own `activation`: `(-inf, inf)` for a layer that has none."""
+        return activation_range(getattr(operation, "activation", None))
+
+    def batch_statistics(self, operation: Any) -> BatchStatistics | None:
+        """The stored statistics of a normalisation that is an affine map of each channel in inference; or else None."""
+        return None
 
     def inherit(self, operation: Any, copy: Any) -> None:
         """Tell the rebuilt copy of an operation what its config does not say."""
@@ -250,12 +319,12 @@ class LayerRule:
         """How the outputs, before the activation, depend on the inputs; None when repair cannot refit the operation."""
         return None
 
-    def legacy(self, operation: Any) -> Sequence[Legacy] | None:
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm] | None:
         """The operation as layers of tf_keras, one after the other; None when there are none.
 
         Without weights, the operation itself runs.
         """
-        return None if getattr(operation, "weights", ()) else (Legacy(scale=self.legacy_scale),)
+        return None if getattr(operation, "weights", ()) else (TFKerasForm(scale=self.tf_keras_scale),)
 
     def examples(self) -> Sequence[Any]:
         """Tiny models that contain the operation, for `kt.testing.check_rule`."""
@@ -271,16 +340,19 @@ class PassThrough(LayerRule):
     def trace(self, call: Call, labels: Labeller) -> Trace:
         """Pass the labels of the only input to the only output."""
         if len(call.inputs) != 1 or len(call.outputs) != 1:
-            return labels.refuse(call, "has more than one input or output tensor")
+            return labels.refuse(call, "has more than one input or output tensor", LockReason.NOT_FOLLOWED)
         given, shape = labels[call.inputs[0]], call.outputs[0].shape
         if given.axis is None:
             return Trace((given,))
         if given.axis >= len(shape) or shape[given.axis] != len(given.ids):
-            return labels.refuse(call, "changes the axis that the channels run along")
+            return labels.refuse(call, "changes the axis that the channels run along", LockReason.OTHER_AXIS)
         return Trace((given,), {"out": given.ids})
 
 
 _REGISTRY: dict[type, LayerRule] = {}
+_RENAMED = {"straight": "linear_pieces", "legacy": "tf_keras_form", "legacy_scale": "tf_keras_scale"}
+"""Names that rules of the release before may still use."""
+
 _Rule = TypeVar("_Rule", bound=type[LayerRule])
 
 
@@ -291,6 +363,10 @@ def register_rule(*operations: type) -> Callable[[_Rule], _Rule]:
     """
 
     def register(rule: _Rule) -> _Rule:
+        for old, new in _RENAMED.items():
+            if hasattr(rule, old):
+                warn(f"{old} of a layer rule is called {new} now. Rename it in {rule.__name__}.", DeprecationWarning)
+                setattr(rule, new, getattr(rule, old))
         instance = rule()
         _REGISTRY.update(dict.fromkeys(operations, instance))
         return rule

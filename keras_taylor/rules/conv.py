@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._activation import legacy_activation, mixes_channels
+from keras_taylor.rules._activation import mixes_channels, tf_keras_activation
 from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 
 def _channel_axis(call: Call) -> int:
@@ -38,9 +39,17 @@ def _spatial(shape: Sequence[int | None], channel_axis: int) -> int:
 
 
 class _Convolution(LayerRule, ABC):
-    """What all convolutions share: labels on the channel axis, positions from the spatial shape."""
+    """What all convolutions share: labels on the channel axis, positions from the spatial shape.
 
-    straight = True
+    `weights` names the last two axes of each kernel; those of the window stand before them.
+    """
+
+    linear_pieces = True
+
+    def weight_axes(self, operation: Any) -> Mapping[str, str]:
+        window = ". " * operation.rank
+        axes = super().weight_axes(operation)
+        return {name: window + words if name in self.kernels else words for name, words in axes.items()}
 
     def positions(self, call: Call) -> int:
         return _spatial(call.outputs[0].shape, _channel_axis(call))
@@ -48,11 +57,11 @@ class _Convolution(LayerRule, ABC):
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, axis = labels[call.inputs[0]], _channel_axis(call)
         if given.axis != axis:
-            return labels.refuse(call, "reads channels that do not run along its channel axis")
+            return labels.refuse(call, "reads channels that do not run along its channel axis", LockReason.OTHER_AXIS)
         traced = self.convolve(call, given, labels)
         reason = mixes_channels(call.operation)
         if reason:
-            labels.lock(traced.outputs[0].ids, f"{call.name} ({type(call.operation).__name__}) {reason}")
+            labels.lock(traced.outputs[0].ids, reason, LockReason.MIXES_CHANNELS, call)
         return traced
 
     @abstractmethod
@@ -60,14 +69,14 @@ class _Convolution(LayerRule, ABC):
         """Follow the labels `given`, which run along the channel axis."""
 
 
-def _legacy(
-    operation: Any, kind: str, kernel: str, options: Sequence[str], legacy_kernel: str = "kernel", **changed: Any
-) -> Legacy:
+def _tf_keras_conv(
+    operation: Any, kind: str, kernel: str, options: Sequence[str], tf_keras_kernel: str = "kernel", **changed: Any
+) -> TFKerasForm:
     """The convolution without its activation; `changed` has the config entries that are not the operation's attributes."""
     config = {name: getattr(operation, name) for name in ("data_format", *options)}
     config |= {"use_bias": operation.bias is not None} | changed
     weights = (kernel, "bias") if config["use_bias"] else (kernel,)
-    return Legacy(kind, config, weights, role="kernel", kernel=legacy_kernel)
+    return TFKerasForm(kind, config, weights, role="kernel", kernel=tf_keras_kernel)
 
 
 _WINDOW = ("kernel_size", "strides", "padding", "dilation_rate")
@@ -77,7 +86,7 @@ _CONV = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 @register_rule(*_CONV)
 class Conv(_Convolution):
-    """Convolution, with groups.
+    """Convolution, grouped ones included.
 
     With more groups than channels in a group, whole groups are removed: a group's inputs and outputs are tied, and the kernel
     does not contract over labels. Otherwise every group loses the same positions, so that groups stay equally wide.
@@ -87,9 +96,8 @@ class Conv(_Convolution):
     kernels = ("kernel",)
 
     def weight_axes(self, operation: Any) -> Mapping[str, str]:
-        inner = "." if _whole_groups(operation) else "in"
-        axes = {"kernel": " ".join("." * operation.rank) + f" {inner} out"}
-        return {**axes, "bias": "out"} if operation.bias is not None else axes
+        axes = super().weight_axes(operation)
+        return {**axes, "kernel": axes["kernel"].replace("in", ".")} if _whole_groups(operation) else axes
 
     def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
         layer = call.operation
@@ -130,9 +138,9 @@ class Conv(_Convolution):
 
         return Linear("kernel", groups, _window(operation), to_matrix, from_matrix)
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
-        conv = _legacy(operation, f"Conv{operation.rank}D", "kernel", ("filters", "groups", *_WINDOW))
-        return (conv, *legacy_activation(operation))
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
+        conv = _tf_keras_conv(operation, f"Conv{operation.rank}D", "kernel", ("filters", "groups", *_WINDOW))
+        return (conv, *tf_keras_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         def grouped(filters: int, groups: int) -> Any:
@@ -163,12 +171,8 @@ def _whole_groups(layer: Any) -> bool:
 class DepthwiseConv(_Convolution):
     """Depthwise convolution: each channel goes in alone and comes out `depth_multiplier` times."""
 
-    weights = {"kernel": "in", "bias": "out"}
+    weights = {"kernel": "in .", "bias": "out"}
     kernels = ("kernel",)
-
-    def weight_axes(self, operation: Any) -> Mapping[str, str]:
-        axes = {"kernel": " ".join("." * operation.rank) + " in ."}
-        return {**axes, "bias": "out"} if operation.bias is not None else axes
 
     def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
         out = np.repeat(given.ids, call.operation.depth_multiplier)
@@ -183,10 +187,10 @@ class DepthwiseConv(_Convolution):
 
         return Linear("kernel", operation.kernel.shape[-2], _window(operation), to_matrix, from_matrix)
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
         options = ("depth_multiplier", *_WINDOW)
-        conv = _legacy(operation, f"DepthwiseConv{operation.rank}D", "kernel", options, "depthwise_kernel")
-        return (conv, *legacy_activation(operation))
+        conv = _tf_keras_conv(operation, f"DepthwiseConv{operation.rank}D", "kernel", options, "depthwise_kernel")
+        return (conv, *tf_keras_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         return [
@@ -210,14 +214,9 @@ class DepthwiseConv(_Convolution):
 class SeparableConv(_Convolution):
     """A depthwise and a pointwise convolution in one layer."""
 
-    weights = {"depthwise_kernel": "in", "pointwise_kernel": "between out", "bias": "out"}
+    weights = {"depthwise_kernel": "in .", "pointwise_kernel": "between out", "bias": "out"}
     kernels = ("depthwise_kernel", "pointwise_kernel")
     config = {"filters": "out"}
-
-    def weight_axes(self, operation: Any) -> Mapping[str, str]:
-        window = " ".join("." * operation.rank)
-        axes = {"depthwise_kernel": f"{window} in .", "pointwise_kernel": f"{window} between out"}
-        return {**axes, "bias": "out"} if operation.bias is not None else axes
 
     def convolve(self, call: Call, given: Labels, labels: Labeller) -> Trace:
         out = labels.mint(call, call.operation.filters)
@@ -240,13 +239,13 @@ class SeparableConv(_Convolution):
 
         return Linear("pointwise_kernel", 1, _window(operation), to_matrix, from_matrix, mix)
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
-        """As LiteRT has it: a depthwise convolution, rounding, a pointwise convolution."""
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
+        """A depthwise convolution, rounding, and a pointwise convolution, as LiteRT computes it."""
         rank, options = operation.rank, ("depth_multiplier", *_WINDOW)
         name = "depthwise_kernel"
-        depthwise = _legacy(operation, f"DepthwiseConv{rank}D", name, options, name, use_bias=False)
-        pointwise = _legacy(operation, f"Conv{rank}D", "pointwise_kernel", ("filters",), kernel_size=1)
-        return (depthwise, pointwise, *legacy_activation(operation))
+        depthwise = _tf_keras_conv(operation, f"DepthwiseConv{rank}D", name, options, name, use_bias=False)
+        pointwise = _tf_keras_conv(operation, f"Conv{rank}D", "pointwise_kernel", ("filters",), kernel_size=1)
+        return (depthwise, pointwise, *tf_keras_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         return [
@@ -268,10 +267,6 @@ class ConvTranspose(_Convolution):
     kernels = ("kernel",)
     config = {"filters": "out"}
 
-    def weight_axes(self, operation: Any) -> Mapping[str, str]:
-        axes = {"kernel": " ".join("." * operation.rank) + " out in"}
-        return {**axes, "bias": "out"} if operation.bias is not None else axes
-
     def positions(self, call: Call) -> int:
         return _spatial(call.inputs[0].shape, _channel_axis(call))
 
@@ -289,10 +284,10 @@ class ConvTranspose(_Convolution):
 
         return Linear("kernel", 1, _window(operation, transposed=True), to_matrix, from_matrix)
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
         options = ("filters", *_WINDOW, "output_padding")
-        conv = _legacy(operation, f"Conv{operation.rank}DTranspose", "kernel", options)
-        return (conv, *legacy_activation(operation))
+        conv = _tf_keras_conv(operation, f"Conv{operation.rank}DTranspose", "kernel", options)
+        return (conv, *tf_keras_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         return [

@@ -8,37 +8,38 @@ from typing import Any
 import keras
 
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._activation import legacy_activation, mixes_channels
+from keras_taylor.rules._activation import mixes_channels, tf_keras_activation
 from keras_taylor.rules._base import Labeller, Labels, LayerRule, Linear, Trace, register_rule
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 
 @register_rule(keras.layers.Dense)
 class Dense(LayerRule):
-    """Dense contracts over the last axis, at every position of the others."""
+    """Contracts over the last axis, at every position of the others."""
 
     weights = {"kernel": "in out", "bias": "out"}
     kernels = ("kernel",)
     config = {"units": "out"}
-    straight = True
+    linear_pieces = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, last = labels[call.inputs[0]], len(call.inputs[0].shape) - 1
         if given.axis != last:
-            return labels.refuse(call, "reads channels that do not run along its last axis")
+            return labels.refuse(call, "reads channels that do not run along its last axis", LockReason.OTHER_AXIS)
         out = labels.mint(call, call.operation.units)
         reason = mixes_channels(call.operation)
         if reason:
-            labels.lock(out, f"{call.name} (Dense) {reason}")
+            labels.lock(out, reason, LockReason.MIXES_CHANNELS, call)
         return Trace((Labels(last, out),), {"in": given.ids, "out": out}, consumes=True)
 
     def linear(self, operation: Any) -> Linear:
         return Linear("kernel", 1, None, lambda kernel: kernel[None], lambda _, matrix: matrix[0])
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
         config = {"units": operation.units, "use_bias": operation.use_bias}
         weights = ("kernel", "bias") if operation.use_bias else ("kernel",)
-        return (Legacy("Dense", config, weights, role="kernel", kernel="kernel"), *legacy_activation(operation))
+        return (TFKerasForm("Dense", config, weights, role="kernel", kernel="kernel"), *tf_keras_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         dense = keras.layers.Dense

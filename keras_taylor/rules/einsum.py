@@ -9,9 +9,10 @@ from typing import Any
 import keras
 
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._activation import legacy_activation, mixes_channels
+from keras_taylor.rules._activation import mixes_channels, tf_keras_activation
 from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 
 def _terms(operation: Any) -> tuple[str, str, str]:
@@ -29,10 +30,10 @@ def _contracts_last(operation: Any) -> bool:
 
 @register_rule(keras.layers.EinsumDense)
 class EinsumDense(LayerRule):
-    """EinsumDense, where it contracts over the last axis of its input and its last axis of output is of its own making."""
+    """Contracts over the last axis of the input, and the last axis of the output comes from the kernel; others are locked."""
 
     kernels = ("kernel",)
-    straight = True
+    linear_pieces = True
 
     def weight_axes(self, operation: Any) -> Mapping[str, str]:
         given, kernel, out = _terms(operation)
@@ -56,11 +57,12 @@ class EinsumDense(LayerRule):
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, last = labels[call.inputs[0]], len(call.outputs[0].shape) - 1
         if not _contracts_last(call.operation) or given.axis != len(call.inputs[0].shape) - 1:
-            return labels.refuse(call, f"({call.operation.equation}) does not lead from the last axis to the last axis")
+            text = f"({call.operation.equation}) does not lead from the last axis to the last axis"
+            return labels.refuse(call, text, LockReason.OTHER_AXIS)
         out = labels.mint(call, call.operation.partial_output_shape[-1])
         reason = mixes_channels(call.operation)
         if reason:
-            labels.lock(out, f"{call.name} (EinsumDense) {reason}")
+            labels.lock(out, reason, LockReason.MIXES_CHANNELS, call)
         return Trace((Labels(last, out),), {"in": given.ids, "out": out}, consumes=True)
 
     def remake(self, step: Step, keep: Keep) -> Remake:
@@ -83,11 +85,11 @@ class EinsumDense(LayerRule):
             lambda _, matrix: matrix[0].T if turned else matrix[0],
         )
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
         config = {"equation": operation.equation, "output_shape": operation.partial_output_shape}
         config |= {"bias_axes": operation.bias_axes}
         weights = ("kernel", "bias") if operation.bias_axes else ("kernel",)
-        return (Legacy("EinsumDense", config, weights, role="kernel", kernel="kernel"), *legacy_activation(operation))
+        return (TFKerasForm("EinsumDense", config, weights, role="kernel", kernel="kernel"), *tf_keras_activation(operation))
 
     def examples(self) -> Sequence[Any]:
         def model(shape: tuple[int, ...], *options: tuple[str, Any, str | None]) -> Any:

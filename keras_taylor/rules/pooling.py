@@ -9,8 +9,9 @@ import keras
 
 from keras_taylor._keras.program import Call
 from keras_taylor.rules._base import Labeller, Labels, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._locks import LockReason
 from keras_taylor.rules._nets import between
-from keras_taylor.rules._tf_keras_form import Legacy
+from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 
 @register_rule(
@@ -24,15 +25,15 @@ from keras_taylor.rules._tf_keras_form import Legacy
 class SpatialWindow(PassThrough):
     """Pooling, padding, cropping and resizing: the channels must run along the channel axis."""
 
-    straight = True
-    legacy_scale = "input"
+    linear_pieces = True
+    tf_keras_scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
         if rank > 2:
             axis = 1 if getattr(call.operation, "data_format", None) == "channels_first" else rank - 1
             if given.axis not in (None, axis):
-                return labels.refuse(call, "works on the axis that the channels run along")
+                return labels.refuse(call, "works on the axis that the channels run along", LockReason.OTHER_AXIS)
         return super().trace(call, labels)
 
     def examples(self) -> Sequence[Any]:
@@ -47,20 +48,20 @@ class SpatialWindow(PassThrough):
 
 @register_rule(*(getattr(keras.layers, f"Global{kind}Pooling{rank}D") for kind in ("Max", "Average") for rank in (1, 2, 3)))
 class GlobalPooling(LayerRule):
-    """Global pooling: the spatial axes go, or stay with length one."""
+    """Pools over all positions: the spatial axes go, or stay with length one."""
 
-    straight = True
+    linear_pieces = True
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given, rank = labels[call.inputs[0]], len(call.inputs[0].shape)
         first = call.operation.data_format == "channels_first"
         if given.axis != (1 if first else rank - 1):
-            return labels.refuse(call, "pools over the axis that the channels run along")
+            return labels.refuse(call, "pools over the axis that the channels run along", LockReason.MIXES_CHANNELS)
         axis = given.axis if call.operation.keepdims or first else 1
         return Trace((Labels(axis, given.ids),), {"out": given.ids})
 
-    def legacy(self, operation: Any) -> Sequence[Legacy]:
-        return (Legacy(scale="input" if "Max" in type(operation).__name__ else "own"),)
+    def tf_keras_form(self, operation: Any) -> Sequence[TFKerasForm]:
+        return (TFKerasForm(scale="input" if "Max" in type(operation).__name__ else "own"),)
 
     def examples(self) -> Sequence[Any]:
         return [

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from keras_taylor._keras.operations import operation, operations
 from keras_taylor._keras.program import Call
 from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace, register_rule
+from keras_taylor.rules._locks import LockReason
 
 
 def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
@@ -23,16 +24,17 @@ def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int
 
 
 class Shaping(LayerRule):
-    """Base of the shape rules: labels go through the operation itself; what it cannot express is locked."""
+    """Base of the shape rules: the operation itself is run on the labels, and what comes out tells where they went."""
 
-    straight = True
-    legacy_scale = "input"
+    linear_pieces = True
+    tf_keras_scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         try:
             results = _run(call, [labels.spread(tensor) for tensor in call.inputs])
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            return labels.refuse(call, f"could not be run on labels: {str(error).splitlines()[0]}")
+            text = f"could not be run on labels: {str(error).splitlines()[0]}"
+            return labels.refuse(call, text, LockReason.NOT_FOLLOWED)
         return self.finish(call, labels, results)
 
     def finish(self, call: Call, labels: Labeller, results: Sequence[NDArray[np.int64]]) -> Trace:
@@ -40,7 +42,8 @@ class Shaping(LayerRule):
         outputs = tuple(labels.gather(result, call.name) for result in results)
         for tensor, found in zip(call.outputs, outputs, strict=True):
             if found.axis is not None and tensor.shape[found.axis] != len(found.ids):
-                return labels.refuse(call, "depends on a length that is not known before the model runs")
+                text = "depends on a length that is not known before the model runs"
+                return labels.refuse(call, text, LockReason.UNKNOWN_LENGTH)
         return Trace(outputs)
 
 
@@ -51,8 +54,8 @@ class Shaping(LayerRule):
     *operations("Transpose Swapaxes Moveaxis Squeeze ExpandDims Tile Flip Stack"),
     *operations("DepthToSpace SpaceToDepth"),
 )
-class Unchanged(Shaping):
-    """Shape operations whose arguments do not mention the number of channels."""
+class AxisMove(Shaping):
+    """Moves, repeats and merges axes; its arguments do not mention the number of channels."""
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((4, 4, 3))
@@ -80,7 +83,7 @@ class _Reshaped(Shaping):
 
 @register_rule(keras.layers.Reshape)
 class ReshapeLayer(_Reshaped):
-    """`keras.layers.Reshape`: the target leaves the batch axis out."""
+    """Reshapes to a shape without the batch axis; the length of the channel axis is computed again."""
 
     def examples(self) -> Sequence[Any]:
         x = inputs = keras.Input((4, 4, 3))
@@ -93,7 +96,7 @@ class ReshapeLayer(_Reshaped):
 
 @register_rule(operation("Reshape"))
 class ReshapeOperation(_Reshaped):
-    """`keras.ops.reshape`: the target names the batch axis too."""
+    """Reshapes to a shape with the batch axis; the length of the channel axis is computed again."""
 
     entry = "newshape"
     leading = 0
@@ -106,18 +109,18 @@ class ReshapeOperation(_Reshaped):
 
 @register_rule(operation("Pad"))
 class PadOperation(LayerRule):
-    """`keras.ops.pad`: positions that it adds along the channels are channels of its own."""
+    """Pads; positions that it adds along the channels are channels of its own."""
 
-    straight = True
-    legacy_scale = "input"
+    linear_pieces = True
+    tf_keras_scale = "input"
 
     def trace(self, call: Call, labels: Labeller) -> Trace:
         given = labels[call.inputs[0]]
         if given.axis is None or len(call.inputs) > 1:
-            return labels.refuse(call, "pads a tensor whose channels are not known")
+            return labels.refuse(call, "pads a tensor whose channels are not known", LockReason.NOT_FOLLOWED)
         before, after = _pads(call)[given.axis]
         if before + after and call.operation.mode != "constant":
-            return labels.refuse(call, f"repeats channels in mode {call.operation.mode!r}")
+            return labels.refuse(call, f"repeats channels in mode {call.operation.mode!r}", LockReason.PICKED)
         added = labels.mint(call, before + after)
         ids = np.concatenate([added[:before], given.ids, added[before:]])
         return Trace((Labels(given.axis, ids),))
@@ -146,7 +149,7 @@ def _pads(call: Call) -> list[tuple[int, int]]:
 
 @register_rule(operation("Split"))
 class SplitOperation(Shaping):
-    """`keras.ops.split`: along the channels, equal sections become the boundaries of what is kept."""
+    """Splits; along the channels, sections become the boundaries of what is kept."""
 
     def remake(self, step: Step, keep: Keep) -> Remake:
         given = step.inputs[0]
@@ -176,10 +179,10 @@ class GetItem(Shaping):
         given = labels[call.inputs[0]]
         key = _key(call)
         if key is None or given.axis is None:
-            return labels.refuse(call, "has a key that is not made of slices and integers")
+            return labels.refuse(call, "has a key that is not made of slices and integers", LockReason.NOT_FOLLOWED)
         taken = key[given.axis]
         if isinstance(taken, slice) and taken.step not in (None, 1):
-            labels.lock(given.ids, f"{call.name} (GetItem) takes the channels with a stride")
+            labels.lock(given.ids, "takes the channels with a stride", LockReason.PICKED, call)
         return super().trace(call, labels)
 
     def remake(self, step: Step, keep: Keep) -> Remake:

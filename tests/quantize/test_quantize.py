@@ -66,8 +66,8 @@ class TestBridge:
     def test_a_wrong_legacy_form_is_noticed(self, model, data, monkeypatch):
         (rule,) = {rule for rule, kind in RULES if kind is layers.LayerNormalization} or {None}
         net = nets.randomized(keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.LayerNormalization(epsilon=0.1)]))
-        wrong = kt.Legacy("LayerNormalization", {"epsilon": 1e-7}, ("gamma", "beta"))
-        monkeypatch.setattr(type(rule), "legacy", lambda self, operation: (wrong,))
+        wrong = kt.rules.TFKerasForm("LayerNormalization", {"epsilon": 1e-7}, ("gamma", "beta"))
+        monkeypatch.setattr(type(rule), "tf_keras_form", lambda self, operation: (wrong,))
         with pytest.raises(kt.errors.ExportMismatch, match=r"The tf_keras form of .* must compute what the model computes"):
             kt.quantize(net, kt.Int8QAT((np.ones((4, 5), "float32"), np.ones((4, 4))), loss="mse", epochs=0))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
+from keras_taylor._rebuild.rebuild import copy_model
 from tests import nets
 
 layers = keras.layers
@@ -144,6 +145,19 @@ class TestCarriedOver:
         before = small.get_layer("bn").moving_mean.numpy()
         small.fit(*nets.images(8), verbose=0)
         assert not np.allclose(small.get_layer("bn").moving_mean.numpy(), before)
+
+
+@pytest.mark.parametrize("given", [lambda model: model, kt.trace], ids=["model", "graph"])
+def test_copies_are_what_an_empty_plan_makes(given):
+    model = nets.compiled(nets.residual(), optimizer="adam")
+    model.fit(*nets.images(8, 3), verbose=0)
+    copy, other = copy_model(given(model)), kt.rebuild(given(model), kt.PruningPlan({}))
+    for a, b, c in zip(model.get_weights(), copy.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    assert not {id(w) for w in copy.variables} & {id(w) for w in model.variables}
+    assert copy.optimizer.iterations.numpy() == 1
+    assert copy.optimizer.get_config() == other.optimizer.get_config()
 
 
 class TestCompilation:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
+from keras_taylor._output.results import Result
 from keras_taylor._rebuild.verify import relative_error
 from tests import nets
 
@@ -27,6 +28,25 @@ def test_equal(pruned):
 def test_given_inputs_and_seeds(pruned):
     assert kt.verify(*pruned, nets.images(3)[0]).ok
     assert kt.verify(*pruned, seed=5).ok
+
+
+def test_old_names_of_arguments(pruned):
+    model, plan, small = pruned
+    x = nets.images(3)[0]
+    with pytest.warns(DeprecationWarning) as said:
+        old = kt.verify(model, plan, pruned=small, inputs=x)
+    assert sorted(str(one.message) for one in said) == [
+        "inputs= of verify is called x= now.",
+        "pruned= of verify is called small= now.",
+    ]
+    assert old == kt.verify(model, plan, small, x)
+
+
+def test_the_result_shows_itself(pruned):
+    check = kt.verify(*pruned)
+    assert isinstance(check, Result)
+    assert check.render("markdown") == str(check)
+    assert check._repr_html_().startswith("<p>equal: largest relative error")
 
 
 BREAK = {

@@ -1,16 +1,21 @@
 """Repair: the linear views of layers, the normal equations, and what repair may and may not change."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_taylor as kt
+from keras_taylor._output.results import Result
+from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._repair import batchnorm as statistics_module
 from keras_taylor._repair import consumers as consumers_module
 from keras_taylor._repair import repair as module
 from keras_taylor._repair.normal_equations import NormalEquations
 from keras_taylor._repair.window_rows import Rows
+from keras_taylor.rules import _base as rules_base
 from keras_taylor.rules import rule_for
 
 layers = keras.layers
@@ -98,13 +103,13 @@ def test_repair_brings_outputs_closer_and_touches_nothing_else(method):
     plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     small = kt.rebuild(model, plan)
     before = [w.copy() for w in (*small.get_weights(), *model.get_weights())]
-    fixed = kt.repair(model, plan, small, IMAGES, method)
+    fixed = kt.repair(model, plan, small, IMAGES, method=method)
     assert fixed.methods
     assert next(one for one in fixed.attempts if one.methods == fixed.methods).error < fixed.attempts[0].error
     assert [w.shape for w in fixed.model.get_weights()] == [w.shape for w in small.get_weights()]
     assert all(map(np.array_equal, before, (*small.get_weights(), *model.get_weights())))
     assert np.array_equal(fixed.model.get_layer("conv1").kernel, small.get_layer("conv1").kernel)  # its inputs lost nothing
-    again = kt.repair(model, plan, small, IMAGES, method)
+    again = kt.repair(model, plan, small, IMAGES, method=method)
     assert all(map(np.array_equal, fixed.model.get_weights(), again.model.get_weights()))
     assert "none" in str(fixed)
 
@@ -119,7 +124,7 @@ def test_layers_behind_a_change_are_refitted_and_locked_ones_are_not():
     kt.testing.randomize(model)
     plan = kt.PruningPlan({"first": (0, 1, 2, 3)})
     small = kt.rebuild(model, plan)
-    fixed = kt.repair(model, plan, small, IMAGES, "lstsq").model
+    fixed = kt.repair(model, plan, small, IMAGES, method="lstsq").model
     changed = {a.name for a, b in zip(small.layers, fixed.layers, strict=True) if not same(a, b)}
     assert changed == {"second", "third"}
 
@@ -143,7 +148,7 @@ def test_what_an_activation_hides_need_not_be_met(kind):
     plan = kt.PruningPlan({"first": (0, 1, 2)})
     small, many = kt.rebuild(model, plan), np.random.default_rng(0).normal(size=(600, 8, 8, 3))
     plain, aimed = (
-        kt.repair(model, plan, small, many, "lstsq", rows=0, activation=activation).attempts[-1].error
+        kt.repair(model, plan, small, many, method="lstsq", rows=0, activation=activation).attempts[-1].error
         for activation in (False, True)
     )
     assert aimed < 0.97 * plain
@@ -171,7 +176,7 @@ def test_nothing_removed_changes_nothing(method, monkeypatch):
         monkeypatch.setattr(where, "changed_steps", everything)
     model, plan = residual_net(), kt.PruningPlan({})
     assert len(consumers_module.consumers(kt.trace(model), np.ones(99, bool), kt.trace(model), False)) == 4
-    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method)
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method=method)
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(model.get_weights(), fixed.model.get_weights(), strict=True))
 
 
@@ -198,7 +203,7 @@ def test_exact_copies_of_kept_channels_are_restored(where):
     keep = (0, 1, 2, 3)
     plan = kt.PruningPlan({"stem": keep, "conv2": keep} if where == "stem" else {"conv1": keep})
     small = kt.rebuild(model, plan)
-    fixed = kt.repair(model, plan, small, IMAGES, "lstsq", ridge=1e-9)
+    fixed = kt.repair(model, plan, small, IMAGES, method="lstsq", ridge=1e-9)
     expected = model.predict(IMAGES, verbose=0)
     scale = np.abs(expected).max()
     assert np.abs(small.predict(IMAGES, verbose=0) - expected).max() > 1e-2 * scale
@@ -213,7 +218,7 @@ def test_bias_makes_up_for_a_constant_channel():
     model.get_layer("a").bias.assign(bias)
     plan = kt.PruningPlan({"a": (0, 1, 2)})
     x = RNG.normal(size=(40, 6, 6, 2)).astype("float32")
-    fixed = kt.repair(model, plan, kt.rebuild(model, plan), x, "bias")
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), x, method="bias")
     assert np.allclose(fixed.model.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-5)
     folded = model.get_layer("b").bias.numpy() + 0.7 * model.get_layer("b").kernel.numpy()[:, :, 3].sum((0, 1))
     assert np.allclose(fixed.model.get_layer("b").bias, folded, atol=1e-5)
@@ -223,8 +228,8 @@ def test_frozen_layers_are_refitted_only_if_asked():
     model = residual_net(frozen=["conv2"])
     plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     small = kt.rebuild(model, plan)
-    untouched = kt.repair(model, plan, small, IMAGES, "lstsq").model
-    asked = kt.repair(model, plan, small, IMAGES, "lstsq", frozen=True).model
+    untouched = kt.repair(model, plan, small, IMAGES, method="lstsq").model
+    asked = kt.repair(model, plan, small, IMAGES, method="lstsq", frozen=True).model
     assert np.array_equal(untouched.get_layer("conv2").kernel, small.get_layer("conv2").kernel)
     assert not np.allclose(asked.get_layer("conv2").kernel, small.get_layer("conv2").kernel)
 
@@ -236,7 +241,7 @@ def test_a_shared_layer_is_refitted_on_all_of_its_calls():
     model = keras.Model(inputs, layers.Dense(2, name="head")(x))
     kt.testing.randomize(model)
     plan = kt.testing.random_plan(model, 0)
-    fixed = kt.repair(model, plan, kt.rebuild(model, plan), RNG.normal(size=(60, 8, 8, 6)), "lstsq")
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), RNG.normal(size=(60, 8, 8, 6)), method="lstsq")
     assert fixed.attempts[-1].error < fixed.attempts[0].error
 
 
@@ -298,7 +303,7 @@ def test_repair_in_mixed_precision():
     finally:
         keras.config.set_dtype_policy("float32")
     plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
-    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method="lstsq")
     assert fixed.attempts[-1].error < 0.5 * fixed.attempts[0].error
     assert fixed.model.get_layer("conv2").dtype_policy.name == "mixed_float16"
     assert fixed.model.get_layer("conv2").kernel.dtype == "float32"
@@ -315,7 +320,7 @@ def test_fewer_rows_than_unknowns_raise_the_ridge():
     with pytest.warns(
         UserWarning, match=r"fit of 'conv2' has 64 rows for 135 unknowns: its ridge is raised from 0.001 to 0.211"
     ):
-        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES[:2], "lstsq")
+        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES[:2], method="lstsq")
 
 
 @pytest.mark.filterwarnings("ignore:.*at 'norm1', their mean")
@@ -323,7 +328,7 @@ def test_constant_inputs_name_the_layer():
     model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     model.get_layer("norm1").gamma.assign(np.zeros(8))
     with pytest.warns(UserWarning, match=r"inputs of 'conv2' do not vary over the examples: its kernel is kept"):
-        fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+        fixed = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method="lstsq")
     kept = model.get_layer("conv2").kernel.numpy()[:, :, [0, 1, 2, 3, 5]]
     assert np.array_equal(fixed.model.get_layer("conv2").kernel, kept)
 
@@ -332,7 +337,7 @@ def test_images_of_another_range_are_noticed():
     with pytest.warns(
         UserWarning, match=r"look different from those of training: at 'norm1', values are .*their mean is [\d.]+ standard"
     ):
-        _bad(method="bias", data=127.5 * (IMAGES + 1))
+        _bad(method="bias", x=127.5 * (IMAGES + 1))
 
 
 def two_inputs():
@@ -349,7 +354,7 @@ def test_inputs_go_by_name_as_for_predict():
     alpha = 5 + 3 * alpha
     small = kt.rebuild(model, plan)
     named, listed = (
-        kt.repair(model, plan, small, data, "lstsq").model for data in ({"zeta": zeta, "alpha": alpha}, ([zeta, alpha],))
+        kt.repair(model, plan, small, data, method="lstsq").model for data in ({"zeta": zeta, "alpha": alpha}, ([zeta, alpha],))
     )
     assert all(map(np.array_equal, named.get_weights(), listed.get_weights()))
 
@@ -364,16 +369,129 @@ def test_what_cannot_be_followed_is_not_fitted_towards(kind):
     kt.testing.randomize(model)
     plan = kt.PruningPlan({"first": (0, 1, 2, 3)})
     small, images = kt.rebuild(model, plan), IMAGES[:, :6, :6]
-    with_it, without = (kt.repair(model, plan, small, images, "lstsq", activation=a).model for a in (True, False))
+    with_it, without = (kt.repair(model, plan, small, images, method="lstsq", activation=a).model for a in (True, False))
     assert all(map(np.array_equal, with_it.get_weights(), without.get_weights()))
     assert distance(model, with_it, images) < distance(model, small, images)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_layer_of_yours_that_does_nothing_in_inference_ends_no_chain(declared, monkeypatch):
+    """One declaration: what comes behind it is found as if it were not there."""
+    monkeypatch.setattr(rules_base, "_REGISTRY", dict(rules_base._REGISTRY))
+
+    class Jitter(layers.Layer):
+        def call(self, x, training=False):
+            return x + keras.random.normal(keras.ops.shape(x)) if training else x
+
+    @kt.register_rule(Jitter)
+    class JitterRule(kt.PassThrough):
+        identity_in_inference = declared
+
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(x)
+    y = layers.Conv2D(8, 3, padding="same", name="second")(x)
+    y = Jitter()(layers.BatchNormalization(name="norm")(y))
+    x = layers.ReLU()(Jitter()(layers.Add(name="sum")([y, x])))
+    model = keras.Model(inputs, layers.Conv2D(2, 1, name="out")(x))
+    kt.testing.randomize(model)
+    plan = kt.PruningPlan({"first": (0, 1, 2, 3), "second": (0, 1, 2, 3)})
+    graph, small = kt.trace(model), kt.trace(kt.rebuild(model, plan))
+    second, out = consumers_module.consumers(graph, graph.keep_labels(to_mask(graph, plan)), small, False)
+    assert (second.name, out.name) == ("second", "out") and second.norm is not None
+    assert (second.clip_range == (0, np.inf)) == declared
+    assert (second.residual is not None and second.residual.call[0].name == "sum") == declared
+
+
+class TestTraces:
+    """A trace is what repair does most often, and costs most on deep nets."""
+
+    @pytest.fixture
+    def traced(self, monkeypatch):
+        """The models that are traced, in order."""
+        models, init = [], kt.ChannelGraph.__init__
+
+        def counted(self, model, *rest):
+            models.append(model)
+            init(self, model, *rest)
+
+        monkeypatch.setattr(kt.ChannelGraph, "__init__", counted)
+        return models
+
+    # The original, `small`, and one copy for each combination of methods.
+    @pytest.mark.parametrize(("method", "count"), [("auto", 2 + 4), ("lstsq", 2 + 1), (("lstsq", "batchnorm"), 2 + 2)])
+    @pytest.mark.parametrize("given", ["model", "graph"])
+    def test_each_model_is_traced_once(self, method, count, given, traced):
+        model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+        small = kt.rebuild(model, plan)
+        first = kt.trace(model) if given == "graph" else model
+        traced.clear()
+        kt.repair(first, plan, small, IMAGES, method=method, verbose=0)
+        assert len({id(one) for one in traced}) == len(traced) == (count if given == "model" else count - 1)
+        assert sum(one is model for one in traced) == (given == "model")
+
+    def test_a_graph_stands_for_its_model(self, traced):
+        model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+        graph = kt.trace(model)
+        small = kt.rebuild(graph, plan)
+        assert kt.verify(graph, plan, small).ok
+        assert len(traced) == 1
+        a, b = (kt.repair(one, plan, small, IMAGES, method="lstsq", verbose=0).model for one in (graph, model))
+        assert all(map(np.array_equal, a.get_weights(), b.get_weights()))
+
+
+class TestArguments:
+    def test_data_is_called_x_now(self):
+        model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+        small = kt.rebuild(model, plan)
+        with pytest.warns(DeprecationWarning, match="data= of repair is called x= now"):
+            old = kt.repair(model, plan, small, data=IMAGES, method="bias", verbose=0)
+        new = kt.repair(model, plan, small, IMAGES, method="bias", verbose=0)
+        assert all(map(np.array_equal, old.model.get_weights(), new.model.get_weights()))
+
+    @pytest.mark.parametrize("method", ["lstsq", ("lstsq", "batchnorm")])
+    def test_a_method_in_the_place_of_x_is_noticed(self, method):
+        with pytest.raises(kt.errors.BadInput, match=r"x must be inputs .* Pass the method by name: method="):
+            kt.repair(None, kt.PruningPlan({}), None, method)
+
+    def test_options_go_by_name(self):
+        with pytest.raises(TypeError, match="positional"):
+            kt.repair(None, kt.PruningPlan({}), None, IMAGES, "lstsq")
+
+    @pytest.mark.parametrize(("name", "value"), [("rows", -1), ("rows", 2.5), ("examples", 0), ("examples", True)])
+    def test_numbers_are_whole(self, name, value):
+        with pytest.raises(kt.errors.BadInput, match=f"{name} must be a whole number of at least"):
+            _bad(**{name: value})
+
+    @pytest.mark.parametrize(("verbose", "lines"), [("auto", 4), (1, 4), (2, 4), (0, 0)])
+    def test_verbose(self, verbose, lines, capsys):
+        _bad(verbose=verbose)
+        out = capsys.readouterr().out
+        assert out.count("Repair: ") == lines
+        assert ("━" in out or "/1" in out or "/2" in out) == (verbose in ("auto", 1))
+
+
+def test_the_result_shows_itself():
+    fixed = _bad(method="bias", verbose=0)
+    assert isinstance(fixed, Result)
+    assert fixed.render("markdown").startswith("Repair on 96 examples, judged on 24 others\n\n| methods | output error |")
+    assert ">bias</td>" in fixed._repr_html_() and "chosen" in str(fixed)
+
+
+def test_nothing_applied_still_shares_nothing(monkeypatch):
+    monkeypatch.setattr(module, "_best", lambda attempts, model: attempts[0])
+    model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+    small = kt.rebuild(model, plan)
+    fixed = kt.repair(model, plan, small, IMAGES, verbose=0)
+    assert fixed.methods == () and fixed.model is not small
+    assert all(map(np.array_equal, fixed.model.get_weights(), small.get_weights()))
+    assert not {id(w) for w in fixed.model.weights} & {id(w) for w in small.weights}
 
 
 def test_statistics_that_are_not_those_of_the_data_keep_their_meaning():
     model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     small = kt.rebuild(model, plan)
     measured, both, alone = (
-        kt.repair(model, plan, small, IMAGES, method).model for method in ("batchnorm", ("batchnorm", "lstsq"), "lstsq")
+        kt.repair(model, plan, small, IMAGES, method=method).model for method in ("batchnorm", ("batchnorm", "lstsq"), "lstsq")
     )
     assert distance(model, measured) < distance(model, small)
     assert np.isclose(distance(model, both), distance(model, alone), rtol=1e-3)
@@ -383,16 +501,16 @@ def test_a_frozen_normalisation_is_not_written_to():
     model, plan = residual_net(frozen=["norm2"]), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     small = kt.rebuild(model, plan)
     for method in ("lstsq", "batchnorm"):
-        fixed = kt.repair(model, plan, small, IMAGES, method).model
+        fixed = kt.repair(model, plan, small, IMAGES, method=method).model
         assert same(fixed.get_layer("norm2"), small.get_layer("norm2"))
     model.trainable = False
     with pytest.warns(UserWarning, match="All layers to refit are frozen"):
-        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method="lstsq")
 
 
 def test_copies_of_an_example_count_once():
     model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
-    fixed = kt.repair(model, plan, kt.rebuild(model, plan), np.tile(IMAGES[:100], (3, 1, 1, 1)), "bias")
+    fixed = kt.repair(model, plan, kt.rebuild(model, plan), np.tile(IMAGES[:100], (3, 1, 1, 1)), method="bias")
     assert sum(fixed.examples) == 100
 
 
@@ -410,7 +528,7 @@ def test_windows_are_exact_in_any_precision():
 def _bad(**changes):
     model = residual_net()
     plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
-    arguments = {"model": model, "plan": plan, "small": kt.rebuild(model, plan), "data": IMAGES, **changes}
+    arguments = {"model": model, "plan": plan, "small": kt.rebuild(model, plan), "x": IMAGES, **changes}
     return kt.repair(**arguments)
 
 
@@ -423,10 +541,10 @@ def _bad(**changes):
         ({"ridge": -1.0}, kt.errors.BadInput, "ridge must be above 0"),
         ({"plan": {}}, kt.errors.BadInput, "must be a kt.PruningPlan"),
         ({"plan": kt.PruningPlan({"conv1": (0, 1)})}, kt.errors.PlanMismatch, "small must be kt.rebuild(model, plan)"),
-        ({"data": IMAGES[:, :4]}, kt.errors.BadInput, "input shapes. Received: [(120, 4, 8, 3)]"),
-        ({"data": np.full_like(IMAGES, np.nan)}, kt.errors.BadInput, "must be finite"),
-        ({"data": IMAGES[:1]}, kt.errors.BadInput, "at least two examples"),
-        ({"data": IMAGES[:0]}, kt.errors.BadInput, "at least one example"),
+        ({"x": IMAGES[:, :4]}, kt.errors.BadInput, "input shapes. Received: [(120, 4, 8, 3)]"),
+        ({"x": np.full_like(IMAGES, np.nan)}, kt.errors.BadInput, "must be finite"),
+        ({"x": IMAGES[:1]}, kt.errors.BadInput, "at least two examples"),
+        ({"x": IMAGES[:0]}, kt.errors.BadInput, "at least one example"),
         ({"plan": kt.PruningPlan({"conv1": (0, 1)}, "other", "0" * 16)}, kt.errors.PlanMismatch, "must be of this model"),
     ],
 )
@@ -437,7 +555,7 @@ def test_bad_input(changes, kind, text):
 
 
 def test_memory_is_foreseen(monkeypatch):
-    monkeypatch.setattr(module.os, "sysconf", lambda name: 16)
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=256))
     with pytest.raises(kt.errors.BadInput, match=r"Memory must suffice for repair\. Received: 256 bytes available"):
         _bad(method="lstsq")
 
@@ -447,4 +565,4 @@ def test_nan_inside_the_model_names_the_layer():
     model.get_layer("norm1").gamma.assign(np.full(8, np.nan))
     plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     with pytest.raises(kt.errors.NonFiniteScores, match="'conv2'"):
-        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, "lstsq")
+        kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method="lstsq")

@@ -88,7 +88,7 @@ def check(recipe, seed, counts):
     def fix(plan, small, **options):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            fixed = kt.repair(model, plan, small, (data,), "lstsq", examples=EXAMPLES, **options).model
+            fixed = kt.repair(model, plan, small, (data,), method="lstsq", examples=EXAMPLES, verbose=0, **options).model
         return fixed, [str(one.message) for one in said]
 
     nothing = kt.PruningPlan({})

@@ -1,5 +1,8 @@
 """The contract test of every registered rule, and tests that it can fail."""
 
+import ast
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -232,3 +235,10 @@ class TestLookup:
     def test_a_rule_without_trace_says_so(self):
         with pytest.raises(TypeError, match="must define trace"):
             kt.LayerRule().trace(None, None)
+
+
+def test_contracts_hold_under_python_with_optimisation():
+    """`python -O` leaves `assert` out."""
+    tree = ast.parse(Path(kt.testing.__file__).read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+    assert set(kt.testing.__all__) <= set(vars(kt.testing))
