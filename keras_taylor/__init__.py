@@ -16,8 +16,10 @@ from keras_taylor._rebuild.verify import Verification, verify
 from keras_taylor._record.gate import TaylorGate, wrap
 from keras_taylor._repair.repair import Repair, repair
 from keras_taylor._run.fit import fit_with_pruning
-from keras_taylor._run.prune import PruningResult, prune
+from keras_taylor._run.prune import prune
+from keras_taylor._run.recipe import Recipe
 from keras_taylor._run.report import Report
+from keras_taylor._run.result import PruningResult
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._score.oracle import oracle
 from keras_taylor._score.score import score, score_all
@@ -51,6 +53,7 @@ __all__ = [
     "PruningResult",
     "Quantized",
     "Quantizer",
+    "Recipe",
     "Repair",
     "Report",
     "Schedule",

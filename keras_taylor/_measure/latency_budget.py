@@ -18,7 +18,7 @@ from keras_taylor._measure import timing
 from keras_taylor._measure.latency_table import look_up
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.plan import decide
-from keras_taylor._plan.pruning_plan import PruningPlan, to_mask, totals
+from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._plan.target import LATENCY, Target
 from keras_taylor._quantize.quantize import check_convertible
 from keras_taylor._quantize.quantizers import quantizer_for
@@ -83,7 +83,7 @@ class Stopwatch:
         (self.dense,) = timing.latencies([self._dense_file], target.threads)
         # The parts alone take another time than in the file: copies, caches. What pruning does to both is alike.
         table = table.scaled(1e6 * self.dense.fastest_ms / max(table.terms(graph).total(graph.cost.full), 1.0))
-        self.totals = totals(graph, cost=graph.cost.extended(LATENCY, table.terms(graph)))
+        self.totals = graph.cost.extended(LATENCY, table.terms(graph)).totals()
         self._table = table if names is None else table.renamed(names)
         self._correction = 1.0  # predicted by measured time, of pruned models
         self.latest: Fitted | None = None

@@ -31,11 +31,13 @@ def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        order = list(inspect.signature(function).parameters)
+
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> _R:
             for old, new in names.items():
                 if old in kwargs:
-                    if new in kwargs:
+                    if new in kwargs or order.index(new) < len(args):
                         raise BadInput(f"{old} of {function.__name__} is called {new} now. Received: both. Pass {new} alone.")
                     warn(f"{old}= of {function.__name__} is called {new}= now.", DeprecationWarning)
                     kwargs[new] = kwargs.pop(old)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from keras_taylor._plan.constraints import Constraints, check_names, constraints_for
 from keras_taylor._plan.knapsack import Ranking
-from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, totals
+from keras_taylor._plan.pruning_plan import PruningPlan, from_mask
 from keras_taylor._plan.target import LATENCY, Target
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.cost import Cost
@@ -57,7 +57,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         raise BadInput(
             f"target of plan must be counted, not timed. Received: {target}. kt.prune and kt.fit_with_pruning time it."
         )
-    return decide(scores, target.absolute(totals(graph)), rules, rank=rank, cost=graph.cost, asked=target)
+    return decide(scores, target.absolute(graph.cost.totals()), rules, rank=rank, cost=graph.cost, asked=target)
 
 
 def decide(
@@ -87,8 +87,8 @@ def check_rank(rank: str) -> None:
 def _infeasible(
     graph: ChannelGraph, budgets: Mapping[str, float], rules: Constraints, ranking: Ranking, asked: object
 ) -> InfeasibleTarget:
-    full = totals(graph, cost=ranking.cost)
-    reached = totals(graph, ranking.keep, ranking.cost)
+    full = ranking.cost.totals()
+    reached = ranking.cost.totals(ranking.keep)
     missed = [
         f"{name}: asked {wanted:,.0f}, smallest reachable {reached[name]:,} ({reached[name] / full[name]:.3f} of all)"
         for name, wanted in budgets.items()

@@ -62,24 +62,15 @@ class PruningPlan(StoredResult):
         return [made]
 
 
-def totals(graph: ChannelGraph, keep: Any = None, cost: Cost | None = None) -> dict[str, int]:
-    """All that `cost` (the graph's own, by default) counts, with the channels of the boolean mask `keep` (all, by default)."""
-    cost = cost or graph.cost
-    counts = cost.full if keep is None else cost.counts(keep)
-    return {budget: cost.total(budget, counts) for budget in cost.budgets}
-
-
 def from_mask(graph: ChannelGraph, keep_channels: Any, cost: Cost | None = None) -> PruningPlan:
     """The plan that keeps the channels of a boolean mask, shape `(graph.channels,)`."""
-    keep = graph.keep_labels(keep_channels)
+    cost, keep = cost or graph.cost, graph.keep_labels(keep_channels)
     kept = {}
     for step in graph.steps:
         if len(step.outputs) == 1 and not keep[step.outputs[0].ids].all():
             kept[step.call.name] = tuple(step.outputs[0].kept(keep).tolist())
     widths = {name: len(ids) for ids, name in graph.births if name in kept}
-    return PruningPlan(
-        kept, graph.name, graph.fingerprint, totals(graph, cost=cost), totals(graph, keep_channels, cost), widths
-    )
+    return PruningPlan(kept, graph.name, graph.fingerprint, cost.totals(), cost.totals(keep_channels), widths)
 
 
 def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:

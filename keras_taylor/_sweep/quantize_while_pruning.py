@@ -53,7 +53,12 @@ def quantize_while_pruning(
         until = epochs if number == schedule.steps else run.epoch + schedule.epochs_per_step
         if until > run.epoch:
             # Another order of the data in each stretch.
-            stretch = {"epochs": until - run.epoch, "seed": quantizer.seed + run.epoch}
-            recovery = replace(quantizer, optimizer=optimizer, learning_rate=rate, **stretch)
+            recovery = replace(
+                quantizer,
+                optimizer=optimizer,
+                learning_rate=rate,
+                epochs=until - run.epoch,
+                seed=quantizer.seed + run.epoch,
+            )
             run.current, run.epoch = quantize(run.current, recovery).model, until
     return quantize(run.current, quantizer), run.plan

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._plan.pruning_plan import totals
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._disagree_shown import answer, disagreements_table, draw, gaps_table, ranks_table, shapley_table
 from keras_taylor.studies._lab import Lab, check_shares
@@ -98,7 +97,7 @@ def disagree(
                 for measure, value in judge(mask).items():
                     found[label(one)][measure].append(value)
             progress.add(1)
-        macs = totals(lab.graph, masks[frozenset()])["macs"] / lab.graph.macs
+        macs = lab.graph.cost.totals(masks[frozenset()])["macs"] / lab.graph.macs
         gaps[f"{share:g}"] = {"MACs": macs, "coalitions": found, **attributed(found)}
     overall = mean_of_shares(gaps)
     values = {"quadrants": quadrants, "shares": gaps, "mean of the shares": overall, "unpruned": full}

@@ -11,7 +11,6 @@ from keras_taylor._measure import latency_budget, timing
 from keras_taylor._measure.latency_cache import Cache, cache_folder
 from keras_taylor._measure.latency_table import LatencyTable, fit, look_up
 from keras_taylor._measure.segments import cut
-from keras_taylor._plan.pruning_plan import totals
 from keras_taylor._plan.target import LATENCY
 from keras_taylor._quantize.tflite import Latency
 from tests import nets
@@ -120,9 +119,9 @@ class TestTable:
         keep = np.ones(graph.channels, bool)
         keep[nets.producer_channels(graph, "conv1")[:2]] = False
         cost = graph.cost.extended(LATENCY, table.terms(graph))
-        assert totals(graph, cost=cost)[LATENCY] == 100 + 7 * 6 + 2 * 6 * 8 + 5 + 8
-        assert totals(graph, keep, cost)[LATENCY] == 100 + 7 * 4 + 2 * 4 * 8 + 5 + 8
-        assert LATENCY not in totals(graph)
+        assert cost.totals()[LATENCY] == 100 + 7 * 6 + 2 * 6 * 8 + 5 + 8
+        assert cost.totals(keep)[LATENCY] == 100 + 7 * 4 + 2 * 4 * 8 + 5 + 8
+        assert LATENCY not in graph.cost.totals()
 
     def test_a_table_for_the_rebuilt_model(self, timed):
         """Nested names become flat; the prediction is the same."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._plan.pruning_plan import from_mask, to_mask, totals
+from keras_taylor._plan.pruning_plan import from_mask, to_mask
 from tests import nets
 from tests.random_graphs import Builder
 
@@ -56,18 +56,18 @@ class TestBudget:
             except kt.errors.InfeasibleTarget:
                 assert share < 0.8
                 continue
-            limit = share * totals(graph)[budget]
+            limit = share * graph.cost.totals()[budget]
             keep = to_mask(graph, plan)
-            assert totals(graph, keep)[budget] == plan.after[budget] <= limit
+            assert graph.cost.totals(keep)[budget] == plan.after[budget] <= limit
             for channel in np.flatnonzero(~keep):
                 more = keep.copy()
                 more[channel] = True
-                assert totals(graph, more)[budget] > limit, f"channel {channel} could have stayed"
+                assert graph.cost.totals(more)[budget] > limit, f"channel {channel} could have stayed"
 
     def test_the_plan_promises_what_the_rebuilt_model_has(self, graph):
         plan = kt.plan(nets.random_scores(graph), kt.Target(macs=0.8))
-        assert plan.before == totals(graph)
-        assert plan.after == totals(graph, to_mask(graph, plan))
+        assert plan.before == graph.cost.totals()
+        assert plan.after == graph.cost.totals(to_mask(graph, plan))
 
     def test_an_absolute_target(self, small):
         wanted = int(0.61 * small.macs)
@@ -89,7 +89,7 @@ class TestBudget:
             for channel in np.flatnonzero(~keep):
                 more = keep.copy()
                 more[channel] = True
-                found = totals(small, more)
+                found = small.cost.totals(more)
                 assert found["macs"] > macs * small.macs or found["params"] > params * small.params
 
 
@@ -160,7 +160,7 @@ class TestConstraints:
             if len(gone) >= 4:
                 more = keep.copy()
                 more[gone[:4]] = True
-                assert totals(small, more)["macs"] > 0.6 * small.macs
+                assert small.cost.totals(more)["macs"] > 0.6 * small.macs
 
     @pytest.mark.parametrize("least", [2, 5, 9])
     def test_min_channels(self, small, least):

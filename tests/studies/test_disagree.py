@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._plan.pruning_plan import totals
 from keras_taylor.criteria._base import MeanOverExamples
 from keras_taylor.errors import BadInput
 from keras_taylor.studies import _lab, _quadrants, _shapley
@@ -116,7 +115,7 @@ def test_all_coalitions_remove_as_many_channels_of_each_layer(first, share):
         assert len(masks) == 8
         for layer in sample.layers:
             assert {int((~mask[layer]).sum()) for mask in masks} == {_quadrants.count_of(layer, share)}
-        assert len({totals(lab.graph, mask)["macs"] for mask in masks}) == 1
+        assert len({lab.graph.cost.totals(mask)["macs"] for mask in masks}) == 1
         free = np.isin(np.arange(lab.graph.channels), lab.ranks.free)
         assert all(mask[~free].all() for mask in masks)
 
