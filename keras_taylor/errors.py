@@ -4,6 +4,7 @@
     ├── UnsupportedModel    the model cannot be traced (unbuilt, subclassed)
     ├── BadInput            an argument, a data set or a path is not usable
     ├── UnknownName         a criterion, layer or option name that does not exist
+    ├── MissingPackage      an optional package that is not installed (also an `ImportError`)
     ├── InfeasibleTarget    no plan reaches the budget under the constraints
     ├── PlanMismatch        a plan that was made for another model
     ├── NonFiniteScores     NaN or infinity where a score should be
@@ -22,8 +23,6 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 
 class KerasTaylorError(ValueError):
     """Base class of all errors of this package."""
@@ -39,6 +38,10 @@ class BadInput(KerasTaylorError):
 
 class UnknownName(KerasTaylorError):
     """A name that is not among the known ones."""
+
+
+class MissingPackage(KerasTaylorError, ImportError):
+    """An optional package is needed and not installed."""
 
 
 class InfeasibleTarget(KerasTaylorError):
@@ -88,7 +91,7 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
         BadInput: it is none, or out of range; `name` says of what.
     """
     try:
-        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+        number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
     if number is None or number < least or (most is not None and number > most):

@@ -12,11 +12,7 @@ from keras_taylor import criteria, rules
 from keras_taylor.criteria import _base as criteria_base
 from keras_taylor.rules import _base as rules_base
 
-MODULES = [
-    module.name
-    for module in pkgutil.walk_packages(kt.__path__, "keras_taylor.")
-    if not module.name.endswith(("._cli", "._demo"))
-]
+MODULES = [module.name for module in pkgutil.walk_packages(kt.__path__, "keras_taylor.")]
 
 
 @pytest.mark.parametrize("package", [kt, rules, criteria], ids=lambda package: package.__name__)
@@ -27,8 +23,19 @@ def test_all_is_importable(package):
 
 
 def test_all_is_everything_public():
+    for name in dir(kt):  # names are imported when they are first used
+        getattr(kt, name)
     public = {name for name, value in vars(kt).items() if not name.startswith("_") and not _private_module(name, value)}
     assert public == set(kt.__all__)
+    assert {name for name in dir(kt) if not name.startswith("_")} == set(kt.__all__)
+
+
+def test_a_name_that_is_not_there():
+    assert not hasattr(kt, "prun")
+    with pytest.raises(AttributeError, match="module 'keras_taylor' has no attribute 'prun'"):
+        _ = kt.prun
+    with pytest.raises(ImportError, match="cannot import name 'prun'"):
+        from keras_taylor import prun  # noqa: F401
 
 
 def _private_module(name, value):

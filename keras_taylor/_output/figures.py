@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_taylor._output.files import write_atomically
+from keras_taylor._output.optional import optional
 from keras_taylor.errors import BadInput
 
 
@@ -15,12 +16,11 @@ def write_figure(path: str | Path, draw: Callable[[Any], None], size: tuple[floa
 
     Raises:
         BadInput: a suffix other than .svg, .png and .pdf, or a path that cannot be written.
+        MissingPackage: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure  # slow to import
-
     if Path(path).suffix not in (".svg", ".png", ".pdf"):
         raise BadInput(f"path of a figure must end with .svg, .png or .pdf. Received: {str(path)!r}.")
-    figure = Figure(figsize=size, layout="constrained")
+    figure = optional("matplotlib.figure", "studies").Figure(figsize=size, layout="constrained")
     draw(figure)
     # Without a date, the same numbers give the same file.
     metadata = {"Date": None} if Path(path).suffix == ".svg" else {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from keras_taylor._keras.identity import described, described_data, identity_of
+from keras_taylor._output.optional import version_of
 from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
 from keras_taylor._quantize.quantizers import Quantizer
 from keras_taylor._sweep.rows import SweepRow
@@ -83,7 +83,7 @@ def identity_of_sweep(
     return {
         **identity_of(graph.model, graph.fingerprint, data, {**settings, "constraints": constraints}),
         "quantizers": {quantizer.name: _options(quantizer) for quantizer in quantizers},
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: version_of(name) for name in _PACKAGES},
     }
 
 

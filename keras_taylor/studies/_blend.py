@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor._keras.batches import class_indices
+from keras_taylor._output.optional import optional
 from keras_taylor._plan.plan import check_rank
 from keras_taylor.criteria import Activation, Criterion, Taylor, criterion_for
 from keras_taylor.criteria.blend import blended
@@ -128,8 +129,6 @@ def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list
     Raises:
         BadInput: a class that the sample lacks, or has fewer examples of than there are folds.
     """
-    from sklearn.model_selection import StratifiedKFold  # slow to import
-
     if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
         raise BadInput(f"folds must be a whole number of at least 2. Received: {folds!r}.")
     for one in np.unique(classes).tolist():
@@ -144,7 +143,8 @@ def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list
                 f"Every class must have as many examples in the sample as there are folds. Received: {count} of class {one} "
                 f"with seed {seed} and {folds} folds. Raise examples, or lower folds."
             )
-    cut = StratifiedKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(rows)), classes[rows])
+    folds_of_classes = optional("sklearn.model_selection", "studies").StratifiedKFold(folds, shuffle=True, random_state=seed)
+    cut = folds_of_classes.split(np.zeros(len(rows)), classes[rows])
     return [(rows[train], rows[held]) for train, held in cut]
 
 

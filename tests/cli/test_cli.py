@@ -1,19 +1,28 @@
 """The `keras-taylor` command."""
 
+import errno
+import sys
+
 import keras
 import pytest
 from typer.testing import CliRunner
 
+from keras_taylor._cli import models
 from keras_taylor._cli.app import app
+from keras_taylor.errors import BadInput
+
+
+def digits_net():
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu")])
+    model.add(keras.layers.GlobalAveragePooling2D())
+    model.add(keras.layers.Dense(10, activation="softmax"))
+    return model
 
 
 @pytest.fixture(scope="module")
 def digits_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 3, activation="relu")])
-    model.add(keras.layers.GlobalAveragePooling2D())
-    model.add(keras.layers.Dense(10, activation="softmax"))
-    model.save(path)
+    digits_net().save(path)
     return path
 
 
@@ -23,6 +32,18 @@ def test_trace_prints_the_table(tmp_path):
     result = CliRunner().invoke(app, ["trace", str(path)])
     assert result.exit_code == 0
     assert "hidden" in result.output and "model output" in result.output
+
+
+def test_trace_takes_a_model_of_keras_applications_without_its_weights(monkeypatch):
+    asked = []
+
+    def builder(weights):
+        asked.append(weights)
+        return digits_net()
+
+    monkeypatch.setattr(keras.applications, "MobileNet", builder)
+    result = CliRunner().invoke(app, ["trace", "applications:MobileNet"])
+    assert result.exit_code == 0 and "conv2d" in result.output and asked == [None]
 
 
 def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path):
@@ -51,6 +72,14 @@ def test_sweep_makes_a_table_a_figure_and_an_answer(tmp_path, digits_model):
     assert result.exit_code == 2 and "must be numbers" in result.output
 
 
+def test_sweep_takes_a_model_of_keras_applications(monkeypatch, tmp_path):
+    monkeypatch.setattr(keras.applications, "MobileNet", lambda weights: digits_net())
+    common = ["sweep", "--model", "applications:MobileNet", "--data", "digits", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, [*common, "--targets", "1", "--quantizers", "float32", "--epochs", "0"])
+    assert result.exit_code == 0, result.output
+    assert "1/1 macs1.0-seed0-prune_quantize-float32" in result.output and "files: " in result.output
+
+
 @pytest.mark.parametrize("study", ["correlation", "disagree", "blend", "obd"])
 def test_studies(study, tmp_path, digits_model):
     options = ["study", study, "--model", str(digits_model), "--data", "digits", "--output", str(tmp_path / "out")]
@@ -73,3 +102,66 @@ def test_a_study_names_models_that_exist(tmp_path):
     options = ["study", "correlation", "--model", "applications:ResNet5", "--data", "digits", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 2 and "ResNet50" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (
+            BadInput("x must be [bold]small[/bold]. " + 80 * "Long. "),
+            2,
+            "Error: x must be [bold]small[/bold]. " + 79 * "Long. ",
+        ),
+        (ValueError("from Keras"), 2, "Error: from Keras (ValueError)"),
+        (OSError(errno.ENOSPC, "No space left"), 2, "No space left (OSError)"),
+        (KeyboardInterrupt(), 130, "Interrupted: The same command goes on in "),
+    ],
+)
+def test_how_a_command_ends(monkeypatch, tmp_path, digits_model, error, code, text):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(models, "load", fail)
+    options = ["--model", str(digits_model), "--data", "digits", "--output", str(tmp_path)]
+    for command in (["sweep"], ["study", "obd"]):
+        result = CliRunner().invoke(app, [*command, *options])
+        assert result.exit_code == code and text in result.stderr and result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1  # not wrapped
+
+
+def test_control_c_without_a_folder(monkeypatch, digits_model):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "load", interrupted)
+    result = CliRunner().invoke(app, ["trace", str(digits_model)])
+    assert result.exit_code == 130 and result.stderr == "Interrupted: Run again, it starts anew.\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra", "line"),
+    [
+        ("sklearn", "demo", "demo"),
+        ("ai_edge_litert", "demo", "demo"),
+        ("ai_edge_litert", "litert", "sweep --data digits"),
+        ("matplotlib", "studies", "sweep --data digits"),
+        ("matplotlib", "studies", "study blend --data digits"),
+        ("tensorflow_model_optimization", "qat", "sweep --data digits --quantizers float32,int8_qat"),
+        ("sklearn", "demo", "sweep --data digits"),
+        ("tensorflow_datasets", "datasets", "study obd --data tfds:mnist"),
+    ],
+)
+def test_a_missing_package_is_named_before_any_work(monkeypatch, tmp_path, digits_model, missing, extra, line):
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(models, "load", lambda *args, **options: pytest.fail("work"))
+    options = [] if line == "demo" else ["--model", str(digits_model), "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, [*line.split(), *options], env={"COLUMNS": "400"})
+    assert result.exit_code == 2
+    assert f"`{missing}` is needed for this and is not installed. Run: pip install 'keras-taylor[{extra}]'." in result.stderr
+
+
+def test_a_sweep_without_quantization_aware_training_does_not_need_its_packages(monkeypatch, tmp_path, digits_model):
+    monkeypatch.setitem(sys.modules, "tensorflow_model_optimization", None)
+    options = ["sweep", "--model", str(digits_model), "--data", "digits", "--output", str(tmp_path), "--epochs", "0"]
+    result = CliRunner().invoke(app, [*options, "--targets", "1", "--quantizers", "float32"])
+    assert result.exit_code == 0, result.output

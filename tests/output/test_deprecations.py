@@ -39,12 +39,12 @@ def test_options_one_by_one():
 
 @pytest.mark.parametrize("call", [lambda: paint(3, data=4), lambda: paint(x=3, data=4)])
 def test_both_names(call):
-    with pytest.raises(BadInput, match="data of paint is called x now. Received: both. Pass x alone"):
+    with pytest.raises(BadInput, match=r"data of paint is called x now\. Received: both\. Pass x alone"):
         call()
 
 
 def test_both_ways_of_options():
-    with pytest.raises(BadInput, match="size belong into options. Received: both"):
+    with pytest.raises(BadInput, match=r"size belong into options\. Received: both"):
         paint(3, options=Options(), size=2)
 
 

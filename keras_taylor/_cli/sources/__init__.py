@@ -1,0 +1,1 @@
+"""Images from somewhere: one module for each kind of source that `--data` names."""

@@ -1,0 +1,31 @@
+"""`npz:PATH`: arrays in a file of NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_taylor._cli.sources.images import Images, Wanted
+from keras_taylor._cli.sources.named import ARRAYS
+from keras_taylor.errors import BadInput
+
+
+def read(path: str, wanted: Wanted) -> Images:
+    """The arrays `x_train`, `y_train`, `x_test` and `y_test`, scaled."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ARRAYS}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise BadInput(f"npz: must name a file with {', '.join(ARRAYS)}. Received: {path!r} ({error}).") from None
+    for name in ("x_train", "x_test"):
+        if arrays[name].shape[1:] != wanted.shape:
+            raise BadInput(f"{name} must have images of {wanted.shape}. Received: {arrays[name].shape[1:]} in {path!r}.")
+    train, test = ((wanted.scaled(arrays[f"x_{part}"]), _labels(arrays[f"y_{part}"])) for part in ("train", "test"))
+    classes = (y.shape[1] if y.ndim == 2 else int(y.max()) + 1 for _, y in (train, test))
+    return Images(train, test, max(classes))
+
+
+def _labels(y: Any) -> Any:
+    """Classes as `(n,)`; one-hot labels stay as they are."""
+    return y if y.ndim == 2 and y.shape[1] > 1 else np.ravel(y)

@@ -1,0 +1,88 @@
+"""`keras-taylor sweep`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from keras_taylor._cli.endings import clear_endings
+from keras_taylor._cli.options import (
+    BatchSize,
+    CriterionName,
+    Data,
+    LearningRate,
+    Model,
+    Orders,
+    Output,
+    Quantizers,
+    RepairMethod,
+    Scaling,
+    Seeds,
+    Targets,
+    names,
+    numbers,
+)
+from keras_taylor._cli.sources.named import require_reader
+from keras_taylor._output.optional import require
+
+
+def sweep(
+    model: Model,
+    data: Data,
+    output: Output,
+    targets: Targets = "1,0.7,0.5,0.3",
+    quantizers: Quantizers = "float32,float16,dynamic,int8_ptq,int8_qat",
+    orders: Orders = "prune_quantize",
+    seeds: Seeds = 1,
+    epochs: Annotated[int, typer.Option(min=0, help="Fine-tuning epochs for each target; 0 prunes in one shot.")] = 10,
+    qat_epochs: Annotated[int, typer.Option(min=0, help="Epochs of quantization-aware training.")] = 3,
+    learning_rate: LearningRate = None,
+    scaling: Scaling = "none",
+    batch_size: BatchSize = 32,
+    criterion: CriterionName = "taylor_gate",
+    repair: RepairMethod = "auto",
+    verbose: Annotated[int, typer.Option(min=0, max=2, help="0 is silent but for the table, 2 shows training.")] = 1,
+) -> None:
+    """Prune to every target, quantize in every precision, measure every file: a table, a figure and an answer in words."""
+    with clear_endings(kept_in=output):
+        # What is missing is missed now, and not after hours of training.
+        require_reader(data)
+        require("ai_edge_litert", "litert")
+        require("matplotlib", "studies")
+        if "int8_qat" in names(quantizers):
+            require("tensorflow_model_optimization", "qat")
+        from keras_taylor._cli import datasets, models
+        from keras_taylor._sweep.sweep import sweep as swept
+
+        loaded = models.compiled(models.load(model), learning_rate)
+        images = datasets.load(data, loaded, scaling=scaling, batch_size=batch_size)
+        table = swept(
+            loaded,
+            images.train,
+            validation_data=images.test,
+            run_dir=output,
+            targets=numbers(targets),
+            quantizers=_quantizers(quantizers, qat_epochs, batch_size),
+            orders=names(orders),
+            seeds=range(seeds),
+            epochs=epochs,
+            criterion=criterion,
+            repair=None if repair == "none" else repair,
+            batch_size=batch_size,
+            verbose=verbose,
+        )
+        table.save(output / "table.json")
+        table.to_csv(output / "table.csv")
+        table.figure(output / "figure.svg")
+    typer.echo(str(table))
+    typer.echo(table.answer())
+    typer.echo(f"files: {output}")
+
+
+def _quantizers(text: str, epochs: int, batch_size: int) -> list[Any]:
+    from keras_taylor._quantize.quantizers import Int8QAT, quantizer_for
+
+    chosen = [quantizer_for(name) for name in names(text)]
+    return [replace(one, epochs=epochs, batch_size=batch_size) if isinstance(one, Int8QAT) else one for one in chosen]
