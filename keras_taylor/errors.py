@@ -8,7 +8,8 @@
     ├── PlanMismatch        a plan that was made for another model
     ├── NonFiniteScores     NaN or infinity where a score should be
     ├── ConversionError     the LiteRT converter refuses an operation
-    └── ExportMismatch      the exported file computes something else than the model
+    ├── ExportMismatch      the exported file computes something else than the model
+    └── MissingPackage      an optional package is not installed; also an ImportError
 
 Every class is also a `ValueError`, so `except ValueError` works as it does with Keras.
 """
@@ -59,6 +60,10 @@ class ConversionError(KerasTaylorError):
 
 class ExportMismatch(KerasTaylorError):
     """The exported file computes something else than the model."""
+
+
+class MissingPackage(KerasTaylorError, ImportError):
+    """An optional package is not installed."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
