@@ -1,16 +1,15 @@
 """keras_taylor: structured pruning for Keras 3. `import keras_taylor as kt`."""
 
-from keras_taylor import criteria, errors, studies, testing
+from keras_taylor import criteria, errors, litert, quantizers, studies, testing
 from keras_taylor._measure.bops import bops
 from keras_taylor._measure.measure import Measurement, measure
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.plan import plan
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._plan.target import Target
-from keras_taylor._quantize.export import Export, export_tflite, read_note
-from keras_taylor._quantize.quantize import Quantized, quantize
-from keras_taylor._quantize.quantizers import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
-from keras_taylor._quantize.tflite import Latency, LiteModel, compare_latency
+from keras_taylor._quantize.export import export_tflite
+from keras_taylor._quantize.quantize import quantize
+from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import Verification, verify
 from keras_taylor._record.gate import TaylorGate, wrap
@@ -27,6 +26,8 @@ from keras_taylor._sweep.sweep import sweep
 from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import ChannelGraph, trace
 from keras_taylor.criteria import Criterion, register_criterion
+from keras_taylor.litert import Latency, LiteModel, compare_latency, read_note
+from keras_taylor.quantizers import DynamicRange, Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
 from keras_taylor.rules import LayerRule, Legacy, PassThrough, register_rule
 
 __version__ = "0.1.0"
@@ -36,7 +37,6 @@ __all__ = [
     "Constraints",
     "Criterion",
     "DynamicRange",
-    "Export",
     "Float16",
     "Float32",
     "Int8PTQ",
@@ -51,7 +51,6 @@ __all__ = [
     "PassThrough",
     "PruningPlan",
     "PruningResult",
-    "Quantized",
     "Quantizer",
     "Repair",
     "Report",
@@ -60,6 +59,7 @@ __all__ = [
     "SweepGroup",
     "SweepRow",
     "SweepTable",
+    "TFLiteFile",
     "Target",
     "TaylorGate",
     "Verification",
@@ -69,11 +69,13 @@ __all__ = [
     "errors",
     "export_tflite",
     "fit_with_pruning",
+    "litert",
     "measure",
     "oracle",
     "plan",
     "prune",
     "quantize",
+    "quantizers",
     "read_note",
     "rebuild",
     "register_criterion",

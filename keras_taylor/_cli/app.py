@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +13,11 @@ import typer
 from keras_taylor import studies
 from keras_taylor._cli import datasets
 from keras_taylor._cli.demo import run as run_demo
-from keras_taylor._quantize.quantizers import Int8QAT, Quantizer, quantizer_for
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor._sweep.sweep import sweep
 from keras_taylor._trace.graph import trace
 from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.quantizers import Quantizer, quantizer_for
 
 app = typer.Typer(help="Structured pruning for Keras 3.", no_args_is_help=True, add_completion=False)
 studies_app = typer.Typer(help="Questions that the paper left open, answered on your model.", no_args_is_help=True)
@@ -245,8 +244,7 @@ def _numbers(text: str, what: str) -> list[float]:
 
 
 def _quantizer(name: str, epochs: int, batch_size: int) -> Quantizer:
-    quantizer = quantizer_for(name.strip())
-    return replace(quantizer, epochs=epochs, batch_size=batch_size) if isinstance(quantizer, Int8QAT) else quantizer
+    return quantizer_for(name.strip()).with_training(epochs=epochs, batch_size=batch_size)
 
 
 @contextmanager

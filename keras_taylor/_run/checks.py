@@ -11,11 +11,11 @@ from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import decide
 from keras_taylor._plan.pruning_plan import totals
 from keras_taylor._plan.target import LATENCY, Target
-from keras_taylor._quantize.quantizers import quantizer_for
 from keras_taylor._repair.repair import check_method
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput
+from keras_taylor.quantizers import quantizer_for
 
 
 def require_target(target: Target | None) -> Target:

@@ -159,7 +159,7 @@ def fit_with_pruning(
         "verbose": verbose,
     }
     copy = _compiled_copy(model, loss, optimizer, metrics)
-    stopwatch = Stopwatch(model, graph, goal, flat_names(graph), removal.verbose) if goal.timed else None
+    stopwatch = Stopwatch(graph, goal, flat_names(graph), removal.verbose) if goal.timed else None
     run = Run(model, graph, copy, train, epochs, callbacks, fitting, folder, stopwatch)
     run.report.settings.update(settings(removal, goal), schedule=str(steps), epochs=epochs)
     run.note("before")

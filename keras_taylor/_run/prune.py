@@ -120,7 +120,7 @@ def prune(
         seed=seed,
         verbose=verbose,
     )
-    stopwatch = Stopwatch(model, graph, goal, verbose=verbose) if goal.timed else None
+    stopwatch = Stopwatch(graph, goal, verbose=verbose) if goal.timed else None
     budgets = goal.absolute(stopwatch.totals if stopwatch else totals(graph))
     decided, small, repaired = removal.step(model, data, budgets, rules, stopwatch)
     report = Report({**settings(removal, goal), **(stopwatch.settings() if stopwatch else {})})

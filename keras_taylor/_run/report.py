@@ -14,10 +14,10 @@ from keras_taylor._output.files import write_text
 from keras_taylor._output.tables import render, table
 from keras_taylor._plan.pruning_plan import totals
 from keras_taylor._plan.target import Target
-from keras_taylor._quantize.tflite import Latency
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.litert import Latency
 
 
 def timed(latency: Latency | None) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_taylor._keras.batches import batches
 from keras_taylor._keras.model import layers_of
-from keras_taylor._measure.latency_budget import TRIES, Stopwatch
+from keras_taylor._measure.latency_budget import TRIES, Request, Stopwatch
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.plan import decide
 from keras_taylor._plan.pruning_plan import PruningPlan
@@ -69,7 +69,7 @@ class PruningStep:
             decided = decide(scores, budgets, constraints, rank=self.rank, cost=scores.graph.cost, asked=dict(budgets))
             small = rebuild(model, decided)
         else:
-            fitted = stopwatch.meet(model, scores, budgets, constraints, self.rank, tries)
+            fitted = stopwatch.meet(Request(scores, budgets, constraints, self.rank, tries))
             decided, small = fitted.plan, fitted.model
         check = verify(model, decided, small, _sample(data), tolerance=_tolerance(model))
         if not check.ok:

@@ -10,13 +10,14 @@ import keras
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan, totals
 from keras_taylor._plan.target import Target
-from keras_taylor._quantize.quantize import Quantized, quantize
-from keras_taylor._quantize.quantizers import Int8QAT
+from keras_taylor._quantize.quantize import quantize
+from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._run.fit import Run
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import trace
+from keras_taylor.quantizers import Int8QAT
 
 
 def quantize_while_pruning(
@@ -29,7 +30,7 @@ def quantize_while_pruning(
     schedule: Schedule,
     removal: PruningStep,
     constraints: Constraints,
-) -> tuple[Quantized, PruningPlan]:
+) -> tuple[TFLiteFile, PruningPlan]:
     """Prune as `fit_with_pruning` does, with quantization-aware training in the place of fine-tuning.
 
     Each stretch of `epochs` between two removals starts from the weights of the one before. In these the optimizer and the
@@ -58,7 +59,7 @@ def quantize_while_pruning(
         budgets = schedule.budgets(step, full, target.absolute(full))
         run.remove(step, schedule.steps, removal, budgets, constraints)
         run.train(epochs if step == schedule.steps else run.epoch + schedule.epochs_per_step)
-    return quantize(run.current, quantizer), run.plan
+    return quantize(run.current, quantizer, verbose=0), run.plan
 
 
 class _QuantizedRun(Run):
@@ -74,5 +75,5 @@ class _QuantizedRun(Run):
         if until > self.epoch:
             # Another order of the data in each stretch.
             stretch = replace(self.quantizer, epochs=until - self.epoch, seed=self.quantizer.seed + self.epoch)
-            self.current = quantize(self.current, stretch).model
+            self.current = quantize(self.current, stretch, verbose=0).model
             self.epoch = until

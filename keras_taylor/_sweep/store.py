@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._keras.identity import described, described_data, identity_of
+from keras_taylor._keras.identity import described, identity_of
 from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
 from keras_taylor._plan.constraints import Constraints
-from keras_taylor._quantize.quantizers import Quantizer
 from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput
+from keras_taylor.quantizers import Quantizer
 
 
 class SweepFolder:
@@ -85,7 +85,7 @@ def identity_of_sweep(
     """All that must be equal for stored rows to be of the same sweep."""
     return {
         **identity_of(model, graph.fingerprint, data, settings),
-        "quantizers": {quantizer.name: _options(quantizer) for quantizer in quantizers},
+        "quantizers": {quantizer.name: quantizer.identity() for quantizer in quantizers},
         "versions": {name: version(name) for name in _PACKAGES},
     }
 
@@ -93,10 +93,3 @@ def identity_of_sweep(
 def described_constraints(constraints: Constraints) -> dict[str, Any]:
     """Constraints as JSON values."""
     return {field.name: described(getattr(constraints, field.name)) for field in fields(constraints)}
-
-
-def _options(quantizer: Quantizer) -> dict[str, Any]:
-    options = {field.name: getattr(quantizer, field.name) for field in fields(quantizer)}
-    return {
-        name: described_data(value) if name in ("calibration", "data") else described(value) for name, value in options.items()
-    }

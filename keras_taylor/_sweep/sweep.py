@@ -11,8 +11,6 @@ from keras_taylor._keras.batches import batches
 from keras_taylor._plan.constraints import Constraints, check_constraints
 from keras_taylor._plan.plan import check_rank
 from keras_taylor._plan.target import Target
-from keras_taylor._quantize.quantizers import Int8QAT, Quantizer
-from keras_taylor._quantize.tflite import check_runs
 from keras_taylor._run.checks import check_feasible, check_readable, check_repair, check_validation
 from keras_taylor._run.schedule import Schedule, schedule_for
 from keras_taylor._run.step import SCORING_EXAMPLES, PruningStep
@@ -23,6 +21,8 @@ from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.litert._latency import check_runs
+from keras_taylor.quantizers import Quantizer
 
 
 def sweep(
@@ -170,10 +170,10 @@ def sweep(
         for order in orders
         for quantizer in chosen
         for seed in seeds
-        if order == "prune_quantize" or isinstance(quantizer, Int8QAT)
+        if order == "prune_quantize" or quantizer.trains
     ]
     rows, skipped = fill(grid, cells, verbose)
-    without = ", ".join(quantizer.name for quantizer in chosen if not isinstance(quantizer, Int8QAT))
+    without = ", ".join(quantizer.name for quantizer in chosen if not quantizer.trains)
     if "quantize_while_pruning" in orders and without:
         skipped["quantize_while_pruning"] = f"it is an order for int8_qat alone, not for {without}"
     return SweepTable(tuple(rows), {"model": model.name, **settings}, skipped)

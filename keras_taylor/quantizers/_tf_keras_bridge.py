@@ -11,11 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_taylor._keras.process import unchanged
 from keras_taylor._keras.program import Call, Tensor, infer
-from keras_taylor._quantize.lowering import Node, chains, lower
-from keras_taylor._quantize.process import unchanged
+from keras_taylor._output.optional import optional
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.quantizers._lowering import Node, chains, lower
 from keras_taylor.rules import Legacy
+
+_TFMOT = "tensorflow_model_optimization.python.core.quantization.keras"
 
 
 @functools.cache
@@ -23,13 +26,16 @@ def libraries() -> SimpleNamespace:
     """tf_keras, and of TFMOT what quantization-aware training needs.
 
     TFMOT would turn a `tf.keras` that nobody has touched yet into tf_keras, so it is touched first.
+
+    Raises:
+        MissingPackage: one of both is not installed.
     """
     with unchanged():
         _ = tf.keras.layers
-        import tf_keras
-        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper, quantizers
-        from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-            default_8bit_quantize_registry as registry,
+        tf_keras = optional("tf_keras", "qat")
+        quantize_layer, quantize_wrapper, quantizers, registry = (
+            optional(f"{_TFMOT}.{name}", "qat")
+            for name in ("quantize_layer", "quantize_wrapper", "quantizers", "default_8bit.default_8bit_quantize_registry")
         )
 
     return SimpleNamespace(
