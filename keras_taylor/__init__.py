@@ -20,9 +20,34 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
+# Names that stood here before, and where they are now; they work for one release.
+_MOVED = {
+    "Export": "results.TFLiteFile",
+    "Float32": "quantizers.Float32",
+    "Int16x8PTQ": "quantizers.Int16x8PTQ",
+    "Latency": "litert.Latency",
+    "Legacy": "rules.TFKerasForm",
+    "LiteModel": "litert.LiteModel",
+    "Measurement": "results.Measurement",
+    "PassThrough": "rules.PassThrough",
+    "PruningResult": "results.PruningResult",
+    "Quantized": "results.TFLiteFile",
+    "Quantizer": "quantizers.Quantizer",
+    "Repair": "results.Repair",
+    "SweepGroup": "results.SweepGroup",
+    "SweepRow": "results.SweepRow",
+    "Verification": "results.Verification",
+    "compare_latency": "litert.compare_latency",
+    "read_note": "litert.read_note",
+}
+
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used; from then on it is an ordinary attribute."""
+    if name in _MOVED:
+        home, _, known_as = _MOVED[name].rpartition(".")
+        importlib.import_module(f"{__name__}.errors").warn(f"kt.{name} is called kt.{_MOVED[name]} now.", DeprecationWarning)
+        return getattr(importlib.import_module(f"{__name__}.{home}"), known_as)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     home, known_as = _HOMES[name]

@@ -4,12 +4,12 @@
     ├── UnsupportedModel    the model cannot be traced (unbuilt, subclassed)
     ├── BadInput            an argument, a data set or a path is not usable
     ├── UnknownName         a criterion, layer or option name that does not exist
-    ├── MissingPackage      an optional package that is not installed (also an `ImportError`)
     ├── InfeasibleTarget    no plan reaches the budget under the constraints
     ├── PlanMismatch        a plan that was made for another model
     ├── NonFiniteScores     NaN or infinity where a score should be
     ├── ConversionError     the LiteRT converter refuses an operation
-    └── ExportMismatch      the exported file computes something else than the model
+    ├── ExportMismatch      the exported file computes something else than the model
+    └── MissingPackage      an optional package is not installed; also an ImportError
 
 Every class is also a `ValueError`, so `except ValueError` works as it does with Keras.
 """
@@ -40,10 +40,6 @@ class UnknownName(KerasTaylorError):
     """A name that is not among the known ones."""
 
 
-class MissingPackage(KerasTaylorError, ImportError):
-    """An optional package is needed and not installed."""
-
-
 class InfeasibleTarget(KerasTaylorError):
     """No plan reaches the budget under the constraints and locks."""
 
@@ -62,6 +58,10 @@ class ConversionError(KerasTaylorError):
 
 class ExportMismatch(KerasTaylorError):
     """The exported file computes something else than the model."""
+
+
+class MissingPackage(KerasTaylorError, ImportError):
+    """An optional package is not installed."""
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:

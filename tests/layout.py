@@ -37,6 +37,15 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "optional":
+            yield _text(node.args[0])
+
+
+def _text(node: ast.expr) -> str:
+    """The beginning of a text, as far as it can be read."""
+    if isinstance(node, ast.JoinedStr):
+        return _text(node.values[0])
+    return str(node.value) if isinstance(node, ast.Constant) else ""
 
 
 def inner(path: Path, known: dict[str, Path]) -> list[str]:

@@ -8,14 +8,15 @@ import pkgutil
 import pytest
 
 import keras_taylor as kt
-from keras_taylor import criteria, rules
+from keras_taylor import criteria, litert, quantizers, rules
 from keras_taylor.criteria import _base as criteria_base
+from keras_taylor.quantizers import _base as quantizers_base
 from keras_taylor.rules import _base as rules_base
 
 MODULES = [module.name for module in pkgutil.walk_packages(kt.__path__, "keras_taylor.")]
 
 
-@pytest.mark.parametrize("package", [kt, rules, criteria], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [kt, rules, criteria, quantizers, litert], ids=lambda package: package.__name__)
 def test_all_is_importable(package):
     assert len(set(package.__all__)) == len(package.__all__)
     for name in package.__all__:
@@ -51,9 +52,10 @@ def test_the_promised_names_are_there():
 
 @pytest.fixture
 def registries(monkeypatch):
-    """Examples register rules and criteria: they are forgotten afterwards."""
+    """Examples register rules, criteria and quantizers: they are forgotten afterwards."""
     monkeypatch.setattr(rules_base, "_REGISTRY", dict(rules_base._REGISTRY))
     monkeypatch.setattr(criteria_base, "_REGISTRY", dict(criteria_base._REGISTRY))
+    monkeypatch.setattr(quantizers_base, "_REGISTRY", dict(quantizers_base._REGISTRY))
 
 
 @pytest.mark.parametrize("name", MODULES)

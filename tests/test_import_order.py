@@ -16,6 +16,8 @@ _score
 _plan
 _rebuild
 _repair
+litert
+quantizers
 _quantize
 _measure
 _run
@@ -32,8 +34,9 @@ OPEN = {"rules": "_keras", "criteria": "errors"}
 # Who alone may import these, and what of the package they are the border to.
 BORDERS = {
     "keras.src": ("_keras.",),
-    "tensorflow_model_optimization": ("_quantize.tf_keras_bridge",),
-    "tf_keras": ("_quantize.tf_keras_bridge",),
+    "ai_edge_litert": ("litert.",),
+    "tensorflow_model_optimization": ("quantizers._tf_keras_bridge",),
+    "tf_keras": ("quantizers._tf_keras_bridge",),
 }
 
 
@@ -78,5 +81,8 @@ def test_the_tests_can_fail(tmp_path):
     path.write_text("def f():\n    from keras_taylor._run.fit import fit_with_pruning\n    import keras.src.ops\n")
     assert inner(path, MODULES) == ["_run.fit"]
     assert imported(path)[-1] == "keras.src.ops"
+    path = tmp_path / "lazy.py"
+    path.write_text('optional("tf_keras", "qat")\noptional(f"ai_edge_litert.{name}", "litert")\n')
+    assert imported(path) == ("tf_keras", "ai_edge_litert.")
     assert RANK["_run"] > RANK["_trace"] > RANK["rules"]
     assert cyclic({("a", "b"), ("b", "c"), ("c", "b"), ("b", "d")}) == {"a", "b", "c"}

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_taylor._cli.sources.digits import digits
+from keras_taylor._keras.process import quiet
 from keras_taylor._plan.target import Target
 from keras_taylor._quantize.export import export_tflite
-from keras_taylor._quantize.process import quiet
-from keras_taylor._quantize.tflite import LiteModel, compare_latency
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
 from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._trace.graph import trace
+from keras_taylor.litert import LiteModel, compare_latency
 
 
 def digits_cnn(size: int = 16) -> Any:
@@ -91,11 +91,11 @@ def run(folder: Path | None = None, epochs: int = 10, target: float = 0.5, seed:
     result.model.save(folder / "pruned.keras")
     with quiet():
         files = [export_tflite(m, folder / f"{name}.tflite") for m, name in ((model, "dense"), (result.model, "pruned"))]
-    lite = [LiteModel(file.path) for file in files]
+    lite = [LiteModel(file) for file in files]
     correct = [np.mean(one([test[0]])[0].argmax(-1) == test[1]) for one in lite]
-    times = [latency.median_ms for latency in compare_latency([file.path for file in files], rounds=20, runs=10)]
+    times = [latency.median_ms for latency in compare_latency(files, rounds=20, runs=10)]
     rows = [
-        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.bytes, ms)
+        _Row(name, float(accuracy), trace(m).macs, m.count_params(), file.size, ms)
         for name, accuracy, m, file, ms in zip(("dense", "pruned"), correct, (model, result.model), files, times, strict=True)
     ]
     console.print(_table(rows, seed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -54,6 +53,7 @@ def sweep(
         if "int8_qat" in names(quantizers):
             require("tensorflow_model_optimization", "qat")
         from keras_taylor._cli import datasets, models
+        from keras_taylor._run.recipe import Recipe
         from keras_taylor._sweep.sweep import sweep as swept
 
         loaded = models.compiled(models.load(model), learning_rate)
@@ -68,13 +68,13 @@ def sweep(
             orders=names(orders),
             seeds=range(seeds),
             epochs=epochs,
-            criterion=criterion,
-            repair=None if repair == "none" else repair,
+            recipe=Recipe(criterion=criterion, repair=None if repair == "none" else repair),
             batch_size=batch_size,
             verbose=verbose,
         )
         table.save(output / "table.json")
-        table.to_csv(output / "table.csv")
+        table.save(output / "table.csv")
+        table.save(output / "table.md")
         table.figure(output / "figure.svg")
     typer.echo(str(table))
     typer.echo(table.answer())
@@ -82,7 +82,6 @@ def sweep(
 
 
 def _quantizers(text: str, epochs: int, batch_size: int) -> list[Any]:
-    from keras_taylor._quantize.quantizers import Int8QAT, quantizer_for
+    from keras_taylor.quantizers import quantizer_for
 
-    chosen = [quantizer_for(name) for name in names(text)]
-    return [replace(one, epochs=epochs, batch_size=batch_size) if isinstance(one, Int8QAT) else one for one in chosen]
+    return [quantizer_for(name).with_training(epochs=epochs, batch_size=batch_size) for name in names(text)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
-from keras_taylor._quantize.quantizers import Float32, Quantizer, quantizer_for
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor.quantizers import Quantizer, quantizer_for
 
 INPUT_BITS = 8
 """Images come in 8 bits, whatever a net computes in."""
@@ -36,29 +37,29 @@ def bops(model: Any, quantizer: str | Quantizer | None = None) -> int:
     References:
         van Baalen et al. 2020, "Bayesian Bits: Unifying Quantization and Pruning", section 2 and its published code.
     """
-    graph = model if isinstance(model, ChannelGraph) else trace(model)
+    graph = as_graph(model)
     precision = quantizer_for(quantizer)
-    first = _readers_of_inputs(graph)
-    total = 0.0
-    for (layer, macs), size in zip(graph.cost.kernels(), _sizes(graph), strict=True):
-        bits, weight_bits = precision.activation_bits, precision.weight_bits
-        if size < precision.least_elements:
-            bits = weight_bits = Float32.weight_bits
-        if layer in first:
-            first.remove(layer)  # a second kernel of the same layer reads what the first one makes
-            bits = INPUT_BITS
-        total += macs * weight_bits * bits
+    first, elements = _readers_of_inputs(graph), _elements(graph)
+    total, seen = 0.0, Counter[str]()
+    for layer, macs in graph.cost.kernels():
+        number = seen[layer]  # of the kernels of this layer
+        seen[layer] += 1
+        weight_bits, activation_bits = precision.bits(elements[layer][number])
+        reads_inputs = layer in first and number == 0  # a second kernel of a layer reads what its first one makes
+        total += macs * weight_bits * (INPUT_BITS if reads_inputs else activation_bits)
     return round(total)
 
 
-def _sizes(graph: ChannelGraph) -> list[int]:
-    """The number of elements of every kernel, in the order of the calls."""
-    return [
-        math.prod(getattr(step.call.operation, name).shape)
+def _elements(graph: ChannelGraph) -> dict[str, list[int]]:
+    """The number of elements of each kernel, by the name of the call."""
+    return {
+        step.call.name: [
+            math.prod(getattr(step.call.operation, name).shape)
+            for name in step.rule.weight_axes(step.call.operation)
+            if name in step.rule.kernels
+        ]
         for step in graph.steps
-        for name in step.rule.weight_axes(step.call.operation)
-        if name in step.rule.kernels
-    ]
+    }
 
 
 def _readers_of_inputs(graph: ChannelGraph) -> set[str]:

@@ -9,14 +9,16 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+import platformdirs
+
 from keras_taylor._output.files import write_text
-from keras_taylor._quantize.tflite import device_name
+from keras_taylor.litert._device import device_name
 
 
 def cache_folder() -> Path:
     """`$KERAS_TAYLOR_CACHE`, or `keras_taylor` in the user's cache folder."""
     given = os.environ.get("KERAS_TAYLOR_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keras_taylor"
+    return Path(given) if given else platformdirs.user_cache_path("keras_taylor")
 
 
 class Cache:

@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from keras_taylor._keras.progress import progress_bar
 from keras_taylor._measure import timing
 from keras_taylor._measure.latency_cache import Cache
 from keras_taylor._measure.segments import Segment, cut
-from keras_taylor._quantize.quantizers import Quantizer, quantizer_for
 from keras_taylor._trace.cost import Terms
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.quantizers import Quantizer, quantizer_for
 from keras_taylor.rules import Keep
 
 Coefficients = tuple[float, float, float, float]
@@ -68,7 +68,7 @@ def look_up(
     graph: ChannelGraph,
     quantizer: str | Quantizer | None = None,
     threads: int = 1,
-    verbose: int = 0,
+    verbose: Any = 0,
     shares: Sequence[tuple[int, int]] = SHARES,
 ) -> LatencyTable:
     """Time the segments of a graph on this machine; what the cache knows is not timed again.
@@ -77,19 +77,20 @@ def look_up(
         graph: of the unpruned model.
         quantizer: the precision of the files.
         threads: of the interpreter.
-        verbose: 1 shows a progress bar.
+        verbose: 0 is silent, 1 and `"auto"` show a progress bar.
         shares: by what the widths on both sides are divided; full width alone gives times that hold for this graph only.
     """
-    cache = Cache(threads, quantizer_for(quantizer).name)
+    precision = quantizer_for(quantizer).stand_in(integers=True)
+    cache = Cache(threads, precision.name)
     seconds = cache.load()
     coefficients, unknown = {}, []
     segments = cut(graph)
-    bar = keras.utils.Progbar(len(segments), verbose=int(verbose == 1))
+    bar = progress_bar(len(segments), verbose)
     for segment in segments:
         variants = {Cache.key(segment.recipe(graph.keep_labels(keep))): keep for keep in _variants(graph, segment, shares)}
         missing = {key: graph.keep_labels(keep) for key, keep in variants.items() if key not in seconds}
         try:
-            _time(segment, missing, quantizer, threads, seconds, cache)
+            _time(segment, missing, precision, threads, seconds, cache)
         except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError, RuntimeError):
             # A config that does not make the layer again, or an operation that LiteRT lacks.
             unknown.append(segment.name)
@@ -149,7 +150,7 @@ def _free(graph: ChannelGraph, ids: list[Any]) -> NDArray[np.int64]:
 def _time(
     segment: Segment,
     variants: Mapping[str, Keep],
-    quantizer: str | Quantizer | None,
+    precision: Quantizer,
     threads: int,
     seconds: dict[str, float],
     cache: Cache,
@@ -157,7 +158,7 @@ def _time(
     """Add the times of what is not known yet to `seconds` and to the cache."""
     if not variants:
         return
-    files = [timing.file_like(segment.model(keep), quantizer, io="integer") for keep in variants.values()]
+    files = [timing.file_like(segment.model(keep), precision, integers=True) for keep in variants.values()]
     timed = [latency.fastest_ms / 1000 for latency in timing.latencies(files, threads, seconds=0.5)]
     found = dict(zip(variants, timed, strict=True))
     seconds.update(found)

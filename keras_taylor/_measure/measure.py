@@ -1,50 +1,60 @@
-"""What an exported file is worth: accuracy, bytes, latency, MACs and bit operations, of the file itself."""
+"""What a `.tflite` file is worth: accuracy, size, latency, MACs and bit operations."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from rich.table import Table
+from typing_extensions import Self
 
-from keras_taylor._keras.batches import batches, count_batches
+from keras_taylor._keras.batches import batches, count_batches, joined
 from keras_taylor._keras.model import feed
 from keras_taylor._keras.program import functional
+from keras_taylor._keras.progress import progress_bar
+from keras_taylor._keras.serving import argument
 from keras_taylor._measure.bops import bops
-from keras_taylor._output.tables import render, table
-from keras_taylor._quantize.convert import argument
-from keras_taylor._quantize.quantize import Quantized
-from keras_taylor._quantize.quantizers import Quantizer, quantizer_for
-from keras_taylor._quantize.tflite import Latency, LiteModel, check_runs, file_bytes
-from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor._output.deprecations import renamed, renamed_attributes
+from keras_taylor._output.results import StoredResult
+from keras_taylor._output.tables import table
+from keras_taylor._quantize.tflite_file import TFLiteFile
+from keras_taylor._trace.graph import as_graph
 from keras_taylor.errors import BadInput
+from keras_taylor.litert import Latency, LiteModel
+from keras_taylor.litert._flatbuffer import file_bytes
+from keras_taylor.litert._latency import check_runs
+from keras_taylor.quantizers import Quantizer, quantizer_for
 
 Metric = Callable[[Any, Any], Any]
 
 
+@renamed_attributes(bytes="size", gzip_bytes="gzip_size", to_dict="fields")
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(StoredResult):
     """What `kt.measure` found; `print(measurement)` is a table.
 
     Attributes:
-        bytes: size of the file.
-        gzip_bytes: its size when compressed, as in an app package.
+        size: of the file in bytes.
+        gzip_size: of the file when compressed, as in an app package, in bytes.
         latency: of one example in LiteRT.
         metric: name of the metric.
-        value: its mean over the examples; None without data.
-        examples: how many these were.
-        macs: multiply-accumulates per example (1 MAC is 1); None without a model, as are
-        params: parameters, and
-        bops: bit operations: MACs x weight bits x activation bits.
+        value: mean of the metric over the examples; None without data.
+        examples: how many examples the metric was measured on.
+        macs: multiply-accumulates per example (1 MAC is 1); None without a model.
+        params: parameters; None without a model.
+        bops: bit operations, MACs x weight bits x activation bits; None without a model.
         precision: name of the quantizer that `bops` assumes.
     """
 
-    bytes: int
-    gzip_bytes: int
+    kind = "A measurement"
+
+    size: int
+    gzip_size: int
     latency: Latency
     metric: str
     value: float | None = None
@@ -54,43 +64,52 @@ class Measurement:
     bops: int | None = None
     precision: str = "float32"
 
-    def to_dict(self) -> dict[str, Any]:
+    def fields(self) -> Mapping[str, Any]:
         """All of it as plain numbers and text, for JSON."""
         return asdict(self)
 
-    def __str__(self) -> str:
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Self:
+        """The measurement that `fields` describes."""
+        return cls(**{**fields, "latency": Latency(**fields["latency"])})
+
+    def parts(self) -> Sequence[Table | str]:
+        """A table."""
         made = table("Measured in LiteRT", ("", "value"))
         if self.value is not None:
             made.add_row(self.metric, f"{self.value:.4f} ({self.examples:,} examples)")
         made.add_row("latency", str(self.latency))
-        made.add_row("bytes", f"{self.bytes:,} ({self.gzip_bytes:,} with gzip)")
+        made.add_row("bytes", f"{self.size:,} ({self.gzip_size:,} with gzip)")
         if self.macs is not None:
             made.add_row("MACs (1 MAC = 1)", f"{self.macs:,}")
             made.add_row("parameters", f"{self.params:,}")
             made.add_row(f"BOPs ({self.precision})", f"{self.bops:,}")
-        return render(made)
+        return [made]
 
 
+@renamed(data="x")
 def measure(
-    file: bytes | str | Path | Quantized,
-    data: Any = None,
+    file: bytes | str | Path | TFLiteFile,
+    x: Any = None,
+    y: Any = None,
     *,
     model: Any = None,
     quantizer: str | Quantizer | None = None,
     metric: str | Metric = "accuracy",
     examples: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = 32,
     threads: int = 1,
     runs: int = 50,
     warm_up: int = 10,
-    verbose: int = 0,
+    verbose: Any = "auto",
 ) -> Measurement:
     """Measure a `.tflite` file as LiteRT runs it.
 
     Args:
         file: path or bytes of a `.tflite` file, or what `kt.quantize` returned, which also says `model` and `quantizer`.
             Integer inputs and outputs are scaled as the file says.
-        data: what `fit` takes, with integer or one-hot labels; without, only sizes and latency are measured.
+        x: data as `fit` takes them; without, only sizes and latency are measured.
+        y: labels, integer or one-hot, where `x` is inputs alone.
         model: the Keras model that the file was made of, or what `kt.trace` made of it: adds MACs, parameters and bit
             operations. With several inputs, the model says in which order the data are passed.
         quantizer: the precision of the file, for the bit operations; None is float32.
@@ -100,8 +119,8 @@ def measure(
         batch_size: for arrays.
         threads: of the interpreter.
         runs: calls with one example that are timed.
-        warm_up: calls before them.
-        verbose: 0 is silent, 1 shows a progress bar.
+        warm_up: untimed calls before them.
+        verbose: 0 is silent; 1 and `"auto"` show a progress bar where there are data.
 
     Returns:
         The numbers, with the device and how they were taken.
@@ -109,46 +128,48 @@ def measure(
     Raises:
         BadInput: no such file, data without labels, or a metric that is not one value per example.
         UnknownName: an unknown quantizer.
+        MissingPackage: LiteRT is not installed.
 
     Example:
         >>> import keras, numpy as np, tempfile, pathlib, keras_taylor as kt
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         >>> path = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path
         >>> x, y = np.random.default_rng(0).normal(size=(32, 4)), np.zeros(32)
-        >>> found = kt.measure(path, (x, y), model=model, runs=3)
+        >>> found = kt.measure(path, x, y, model=model, runs=3, verbose=0)
         >>> found.examples, found.macs, found.bops == 4 * 2 * 32 * 8
         (32, 8, True)
     """
     check_runs(batch_size=batch_size, threads=threads, runs=runs, warm_up=warm_up)
-    if isinstance(file, Quantized):
+    data = joined(x, y)
+    if isinstance(file, TFLiteFile):
         model, quantizer = model or file.model, quantizer or file.quantizer
         file = file.content
     precision = quantizer_for(quantizer)
     if metric != "accuracy" and not callable(metric):
         raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")
     content = file_bytes(file)
-    graph = model if model is None or isinstance(model, ChannelGraph) else trace(model)
-    source = None if graph is model else functional(model)
-    names = [argument(x.name) for x in source.inputs] if source is not None and len(source.inputs) > 1 else None
+    graph = None if model is None else as_graph(model)
+    source = None if graph is None else functional(graph.model)
+    names = [argument(one.name) for one in source.inputs] if source is not None and len(source.inputs) > 1 else None
     lite = LiteModel(content, names, threads)
     values, weights = [], []
     if data is not None:
         total = count_batches(data, batch_size=batch_size, examples=examples)
-        bar = keras.utils.Progbar(total, verbose=int(verbose == 1))
-        for x, y, weight in batches(data, batch_size=batch_size, examples=examples):
-            outputs = lite(keras.tree.flatten(x) if source is None else feed(source, x))
-            values.append(_each(metric, y, outputs))
+        bar = progress_bar(total, verbose)
+        for inputs, labels, weight in batches(data, batch_size=batch_size, examples=examples):
+            outputs = lite(keras.tree.flatten(inputs) if source is None else feed(source, inputs))
+            values.append(_each(metric, labels, outputs))
             weights.append(np.ones(len(values[-1])) if weight is None else np.asarray(weight, float).reshape(-1))
             bar.add(1)
-    joined = np.concatenate(values) if values else None
+    found = np.concatenate(values) if values else None
     sizes = {} if graph is None else {"macs": graph.macs, "params": graph.params, "bops": bops(graph, precision)}
     return Measurement(
-        bytes=len(content),
-        gzip_bytes=len(gzip.compress(content, mtime=0)),
+        size=len(content),
+        gzip_size=len(gzip.compress(content, mtime=0)),
         latency=lite.latency(runs=runs, warm_up=warm_up),
         metric=metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__),
-        value=None if joined is None else float(np.average(joined, weights=np.concatenate(weights))),
-        examples=0 if joined is None else len(joined),
+        value=None if found is None else float(np.average(found, weights=np.concatenate(weights))),
+        examples=0 if found is None else len(found),
         precision=precision.name,
         **sizes,
     )

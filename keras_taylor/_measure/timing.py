@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from keras_taylor._keras.program import flatten
-from keras_taylor._quantize.convert import argument, convert, serving
-from keras_taylor._quantize.quantizers import Int8PTQ, Int8QAT, Quantizer, quantizer_for
-from keras_taylor._quantize.tflite import Latency, compare_latency
+from keras_taylor._keras.serving import argument, serving
+from keras_taylor._quantize.convert import convert
 from keras_taylor._rebuild.verify import example_inputs
+from keras_taylor.litert import Latency, compare_latency
+from keras_taylor.quantizers import Quantizer, quantizer_for
 
 
-def file_like(model: Any, quantizer: str | Quantizer | None, io: str | None = None) -> bytes:
+def file_like(model: Any, quantizer: str | Quantizer | None, integers: bool = False) -> bytes:
     """A file that takes as long as the model's own of that precision does: ranges are those of noise, nothing is trained.
 
     Args:
         model: a Keras model.
         quantizer: the precision.
-        io: `"integer"` lets an integer file take and give integers, so that no conversion is timed.
+        integers: an integer file takes and gives integers, so that no conversion is timed.
     """
-    kind, program = quantizer_for(quantizer), flatten(model)
-    if isinstance(kind, Int8QAT):
-        kind = Int8PTQ(io=kind.io)
-    if io == "integer" and isinstance(kind, Int8PTQ):
-        kind = replace(kind, io=kind.types[1])
+    precision, program = quantizer_for(quantizer).stand_in(integers), flatten(model)
     noise = dict(zip(map(argument, program.input_names), example_inputs(program, seed=0, batch=1), strict=True))
-    return convert(serving(model), kind, program, lambda: iter([noise]))
+    return convert(serving(model), precision, program, lambda: iter([noise]))
 
 
 def latencies(files: Sequence[bytes], threads: int, seconds: float = 3.0) -> list[Latency]:

@@ -1,4 +1,4 @@
-"""Arguments that have another name now: the old one works for one release, with a warning."""
+"""Arguments and attributes that have another name now: the old one works for one release, with a warning."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from keras_taylor.errors import BadInput, warn
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_Class = TypeVar("_Class", bound=type)
 
 
 def renamed(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
@@ -73,3 +74,32 @@ def gathered(into: str, value: type) -> Callable[[Callable[_P, _R]], Callable[_P
         return call
 
     return decorate
+
+
+def renamed_attributes(**names: str) -> Callable[[_Class], _Class]:
+    """Class decorator: these attributes can still be read under their old names, as `old="new"`.
+
+    A decorator, so that an old name such as `bytes` does not hide the builtin in the body of the class.
+
+    Example:
+        >>> import warnings
+        >>> @renamed_attributes(bytes="size")
+        ... class File:
+        ...     size = 3
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     File().bytes
+        3
+    """
+
+    def decorate(kind: _Class) -> _Class:
+        for old, new in names.items():
+            setattr(kind, old, property(functools.partial(_read, old=old, new=new)))
+        return kind
+
+    return decorate
+
+
+def _read(given: Any, old: str, new: str) -> Any:
+    warn(f".{old} of {type(given).__name__} is called .{new} now.", DeprecationWarning)
+    return getattr(given, new)

@@ -1,1 +1,1 @@
-"""Quantize and export: all that knows TFLite, LiteRT, TFMOT and tf_keras."""
+"""Quantize and export: a model in a precision as a `.tflite` file that was checked."""

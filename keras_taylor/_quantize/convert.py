@@ -1,46 +1,20 @@
-"""A function or a Keras 3 model as the bytes of a `.tflite` file."""
+"""A TensorFlow function as the bytes of a `.tflite` file."""
 
 from __future__ import annotations
 
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from keras_taylor._keras.model import pack_inputs
-from keras_taylor._keras.program import Call, Program, functional, infer
-from keras_taylor._quantize.process import quiet
-from keras_taylor._quantize.quantizers import Float16, Float32, Int8PTQ, Int8QAT, Int16x8PTQ, Quantizer
+from keras_taylor._keras.process import quiet
+from keras_taylor._keras.program import Call, Program, infer
 from keras_taylor.errors import ConversionError
-
-Examples = Callable[[], Iterator[dict[str, Any]]]
-
-
-def argument(name: str) -> str:
-    """An input's name as TensorFlow takes it for an argument."""
-    return re.sub(r"\W", "_", name)
-
-
-def specs(model: Any) -> list[Any]:
-    """What a file of this model takes: the batch is open, so that LiteRT can resize it."""
-    return [tf.TensorSpec([None, *x.shape[1:]], x.dtype, name=argument(x.name)) for x in functional(model).inputs]
-
-
-def serving(model: Any) -> Any:
-    """The model in inference as a concrete function of its flat inputs."""
-    source = functional(model)
-
-    @tf.function(input_signature=specs(model), autograph=False)
-    def serve(*inputs: Any) -> Any:
-        fed = pack_inputs(source, inputs)
-        return tuple(keras.tree.flatten(model(fed, training=False)))
-
-    return serve.get_concrete_function()
+from keras_taylor.quantizers import Quantizer
+from keras_taylor.quantizers._base import Examples
 
 
 def convert(function: Any, quantizer: Quantizer, program: Program, examples: Examples | None = None) -> bytes:
@@ -61,26 +35,12 @@ def convert(function: Any, quantizer: Quantizer, program: Program, examples: Exa
         with quiet(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "(?s).*tf.lite.Interpreter is deprecated")  # the converter uses its own
             tf.saved_model.save(tf.Module(), folder, signatures=_frozen(function), options=options)
-            return _convert(tf.lite.TFLiteConverter.from_saved_model(folder), quantizer, program, examples)
-
-
-def _convert(converter: Any, quantizer: Quantizer, program: Program, examples: Examples | None) -> bytes:
-    if not isinstance(quantizer, Float32):
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if isinstance(quantizer, Float16):
-        converter.target_spec.supported_types = [tf.float16]
-    if isinstance(quantizer, Int8PTQ | Int8QAT):
-        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(quantizer.io)
-    if isinstance(quantizer, Int8PTQ):
-        wide = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        kind = wide if isinstance(quantizer, Int16x8PTQ) else tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-        # What has no integer kernel is computed in float, and reported.
-        converter.target_spec.supported_ops = [kind, tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.representative_dataset = examples
-    try:
-        return bytes(converter.convert())
-    except Exception as error:  # the converter raises whatever its parts raise
-        raise ConversionError(_explain(str(error), program)) from error
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            quantizer.configure(converter, examples)
+            try:
+                return bytes(converter.convert())
+            except Exception as error:  # the converter raises whatever its parts raise
+                raise ConversionError(_explain(str(error), program)) from error
 
 
 def _frozen(function: Any) -> Any:

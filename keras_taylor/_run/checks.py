@@ -11,11 +11,11 @@ from keras_taylor._keras.batches import peek
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import decide
 from keras_taylor._plan.target import LATENCY, Target
-from keras_taylor._quantize.quantizers import quantizer_for
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput
+from keras_taylor.quantizers import quantizer_for
 
 
 def check_target(target: Any) -> None:

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from keras_taylor._output.results import StoredResult
 from keras_taylor._output.tables import table
-from keras_taylor._quantize.tflite import Latency
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.litert import Latency
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_taylor._keras.batches import peek
 from keras_taylor._keras.model import layers_of
-from keras_taylor._measure.latency_budget import TRIES, Stopwatch
+from keras_taylor._measure.latency_budget import TRIES, Request, Stopwatch
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.plan import decide
 from keras_taylor._plan.pruning_plan import PruningPlan
@@ -87,7 +87,7 @@ class PruningStep:
             plan = decide(scores, budgets, constraints, rank=self.recipe.rank, cost=graph.cost, asked=dict(budgets))
             small = rebuild(graph, plan)
         else:
-            fitted = stopwatch.meet(graph.model, scores, budgets, constraints, self.recipe.rank, tries)
+            fitted = stopwatch.meet(Request(scores, budgets, constraints, self.recipe.rank, tries))
             plan, small = fitted.plan, fitted.model
         check = verify(graph, plan, small, None if data is None else peek(data)[1], tolerance=_tolerance(graph.model))
         if not check.ok:

@@ -16,8 +16,8 @@ from keras_taylor._output.files import write_atomically
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._plan.target import Target
 from keras_taylor._quantize.export import export_tflite
-from keras_taylor._quantize.quantize import Quantized, quantize
-from keras_taylor._quantize.quantizers import Int8PTQ, Int8QAT, Quantizer, quantizer_for
+from keras_taylor._quantize.quantize import quantize
+from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.rebuild import copy_model, rebuild
 from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.prune import prune
@@ -30,6 +30,7 @@ from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._sweep.store import SweepFolder
 from keras_taylor._trace.graph import ChannelGraph, trace
 from keras_taylor.errors import KerasTaylorError
+from keras_taylor.quantizers import Int8QAT, Quantizer, quantizer_for
 
 ORDERS = ("prune_quantize", "quantize_while_pruning")
 
@@ -91,20 +92,21 @@ class Grid:
 
     def row(self, cell: Cell) -> SweepRow:
         """Make the file of a cell, and measure it."""
-        quantizer = self._fed(cell)
+        # With the seed of the row, and with the sweep's data where it needs some and has none.
+        quantizer = cell.quantizer.with_data(self.data, seed=cell.seed, loss=self.graph.model.loss)
         small, plan, trained = None, None, 0.0
         if cell.order == "prune_quantize":
             small, plan, trained = self._pruned(cell.target, cell.seed)
         keras.utils.set_random_seed(cell.seed)
         start = time.perf_counter()
         if small is not None:
-            made = quantize(small, quantizer)
+            made = quantize(small, quantizer, verbose=0)
         else:
             made, plan = self._pruned_in_8_bits(cell, quantizer)
             self._compile(made.model)
         path = self.folder.file(cell.key)
         export_tflite(made, path, plan=plan)
-        found = measure(path, self.validation_data, model=made.model, **self.measuring)
+        found = measure(path, self.validation_data, model=made.model, verbose=0, **self.measuring)
         assert found.value is not None  # there are data
         graph = trace(made.model)
         bit_operations = bops(graph, quantizer)
@@ -122,8 +124,8 @@ class Grid:
             params=graph.params,
             bops=bit_operations,
             relative_bops=bit_operations / bops(self.graph),
-            bytes=found.bytes,
-            gzip_bytes=found.gzip_bytes,
+            bytes=found.size,
+            gzip_bytes=found.gzip_size,
             latency_ms=found.latency.median_ms,
             latency_q1_ms=found.latency.q1_ms,
             latency_q3_ms=found.latency.q3_ms,
@@ -131,16 +133,6 @@ class Grid:
             seconds=time.perf_counter() - start,
             path=str(path.relative_to(self.folder.root)),
         )
-
-    def _fed(self, cell: Cell) -> Quantizer:
-        """The quantizer with the seed of the row, and with the sweep's data where it needs some and has none."""
-        quantizer = cell.quantizer
-        if isinstance(quantizer, Int8PTQ):
-            return replace(quantizer, seed=cell.seed, calibration=_first(quantizer.calibration, self.data))
-        if isinstance(quantizer, Int8QAT):
-            loss = quantizer.loss or self.graph.model.loss
-            return replace(quantizer, seed=cell.seed, data=_first(quantizer.data, self.data), loss=loss)
-        return quantizer
 
     def _pruned(self, target: float, seed: int) -> tuple[Any, PruningPlan, float]:
         """The pruned float model of a target and a seed, its plan, and the seconds that it took; made once, then read."""
@@ -180,7 +172,7 @@ class Grid:
         """The recipe for a target: there is nothing to repair in the unpruned model."""
         return replace(self.recipe, schedule=self.schedule, repair=self.recipe.repair if target < 1 else None)
 
-    def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[Quantized, PruningPlan]:
+    def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[TFLiteFile, PruningPlan]:
         assert isinstance(quantizer, Int8QAT)
         model, verbose = self.graph.model, int(self.verbose > 1)
         step = PruningStep(self._recipe(cell.target), model.loss, self.batch_size, seed=cell.seed, verbose=verbose)
@@ -193,13 +185,9 @@ class Grid:
         model.compile("sgd", self.graph.model.loss, metrics=["accuracy"])
 
 
-def _first(given: Any, default: Any) -> Any:
-    return default if given is None else given
-
-
 def with_defaults(given: str | Quantizer, batch_size: int, steps_per_epoch: int | None) -> Quantizer:
     """The quantizer; one that is given as a name trains in the sweep's batches."""
     quantizer = quantizer_for(given)
-    if isinstance(given, str) and isinstance(quantizer, Int8QAT):
-        return replace(quantizer, batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+    if isinstance(given, str):
+        return quantizer.with_training(batch_size=batch_size, steps_per_epoch=steps_per_epoch)
     return quantizer

@@ -9,13 +9,14 @@ import keras
 
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._plan.target import Target
-from keras_taylor._quantize.quantize import Quantized, quantize
-from keras_taylor._quantize.quantizers import Int8QAT
+from keras_taylor._quantize.quantize import quantize
+from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.rebuild import copy_model
 from keras_taylor._run.run import Run
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.quantizers import Int8QAT
 
 
 def quantize_while_pruning(
@@ -27,7 +28,7 @@ def quantize_while_pruning(
     epochs: int,
     schedule: Schedule,
     step: PruningStep,
-) -> tuple[Quantized, PruningPlan]:
+) -> tuple[TFLiteFile, PruningPlan]:
     """Prune as `fit_with_pruning` does, with quantization-aware training in the place of fine-tuning.
 
     Each stretch of `epochs` between two removals starts from the weights of the one before. In these the optimizer and the
@@ -60,5 +61,5 @@ def quantize_while_pruning(
                 epochs=until - run.epoch,
                 seed=quantizer.seed + run.epoch,
             )
-            run.current, run.epoch = quantize(run.current, recovery).model, until
-    return quantize(run.current, quantizer), run.plan
+            run.current, run.epoch = quantize(run.current, recovery, verbose=0).model, until
+    return quantize(run.current, quantizer, verbose=0), run.plan

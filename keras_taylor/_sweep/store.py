@@ -7,13 +7,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._keras.identity import described, described_data, identity_of
+from keras_taylor._keras.identity import described, identity_of
 from keras_taylor._output.optional import version_of
 from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
-from keras_taylor._quantize.quantizers import Quantizer
 from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput
+from keras_taylor.quantizers import Quantizer
 
 
 class SweepFolder:
@@ -82,13 +82,6 @@ def identity_of_sweep(
     constraints = {entry.name: described(getattr(rules, entry.name)) for entry in fields(rules)}
     return {
         **identity_of(graph.model, graph.fingerprint, data, {**settings, "constraints": constraints}),
-        "quantizers": {quantizer.name: _options(quantizer) for quantizer in quantizers},
+        "quantizers": {quantizer.name: quantizer.identity() for quantizer in quantizers},
         "versions": {name: version_of(name) for name in _PACKAGES},
-    }
-
-
-def _options(quantizer: Quantizer) -> dict[str, Any]:
-    options = {field.name: getattr(quantizer, field.name) for field in fields(quantizer)}
-    return {
-        name: described_data(value) if name in ("calibration", "data") else described(value) for name, value in options.items()
     }

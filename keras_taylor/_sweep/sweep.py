@@ -11,8 +11,6 @@ from keras_taylor._keras.batches import joined
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
-from keras_taylor._quantize.quantizers import Int8QAT, Quantizer
-from keras_taylor._quantize.tflite import check_runs
 from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.schedule import schedule_for
@@ -21,6 +19,8 @@ from keras_taylor._sweep.store import SweepFolder, identity_of_sweep
 from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import as_graph
 from keras_taylor.errors import BadInput, unknown_name, whole_number
+from keras_taylor.litert._latency import check_runs
+from keras_taylor.quantizers import Quantizer
 
 
 @renamed(data="x")
@@ -140,10 +140,10 @@ def sweep(
         for order in orders
         for quantizer in chosen
         for seed in seeds
-        if order == "prune_quantize" or isinstance(quantizer, Int8QAT)
+        if order == "prune_quantize" or quantizer.trains
     ]
     rows, skipped = fill(grid, cells, level)
-    without = ", ".join(quantizer.name for quantizer in chosen if not isinstance(quantizer, Int8QAT))
+    without = ", ".join(quantizer.name for quantizer in chosen if not quantizer.trains)
     if "quantize_while_pruning" in orders and without:
         skipped["quantize_while_pruning"] = f"it is an order for int8_qat alone, not for {without}"
     return SweepTable(tuple(rows), {"model": graph.name, **settings}, skipped)

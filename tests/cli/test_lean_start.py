@@ -16,11 +16,11 @@ from keras_taylor._cli.app import app
 from keras_taylor._cli.sources import named
 from keras_taylor._cli.sources.images import SCALED
 from keras_taylor._cli.study import app as study_app
-from keras_taylor._cli.sweep import sweep
-from keras_taylor._quantize.quantizers import QUANTIZERS
 from keras_taylor._repair.repair import METHODS
+from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor._sweep.grid import ORDERS
+from keras_taylor.quantizers import registered
 
 COMMANDS = ["demo", "trace", "sweep", *(f"study {name}" for name in studies.__all__ if name.islower())]
 SWEEP = "sweep --model model.keras --data digits --output out"
@@ -112,12 +112,12 @@ def test_every_help_ends_with_an_example_that_fits(answers, line):
 
 
 def test_what_is_known_without_imports():
-    assert tuple(QUANTIZERS) == options.QUANTIZERS
+    assert set(registered()) == set(options.QUANTIZERS)
     assert ORDERS == options.ORDERS
     assert options.REPAIRS == ("auto", "none", *METHODS)
     assert tuple(SCALED) == named.SCALINGS
     assert tuple(datasets._READ) == named.KINDS
-    assert inspect.signature(sweep).parameters["criterion"].default == DEFAULT_CRITERION
+    assert Recipe().criterion.name == DEFAULT_CRITERION
     builders = {name for name in dir(keras.applications) if callable(getattr(keras.applications, name))}
     assert set(options._applications()) == builders
 

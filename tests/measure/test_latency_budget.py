@@ -12,7 +12,9 @@ from keras_taylor._measure.latency_cache import Cache, cache_folder
 from keras_taylor._measure.latency_table import LatencyTable, fit, look_up
 from keras_taylor._measure.segments import cut
 from keras_taylor._plan.target import LATENCY
-from keras_taylor._quantize.tflite import Latency
+from keras_taylor._rebuild.rebuild import flat_names
+from keras_taylor.litert import Latency
+from keras_taylor.quantizers import quantizer_for
 from tests import nets
 
 layers = keras.layers
@@ -23,7 +25,7 @@ def latency(seconds):
 
 
 def weights_alone(model, quantizer=None):
-    return b"x" * (500 + model.count_params() * (1 if quantizer == "int8_ptq" else 4))
+    return b"x" * (500 + model.count_params() * (1 if quantizer_for(quantizer).name == "int8_ptq" else 4))
 
 
 def wide():
@@ -46,7 +48,7 @@ def folder(tmp_path, monkeypatch):
 def timed(monkeypatch):
     """A device whose time is the number of bytes in a file that holds nothing but weights: no converter, and no clock."""
     calls = []
-    monkeypatch.setattr(timing, "file_like", lambda model, quantizer, io=None: weights_alone(model, quantizer))
+    monkeypatch.setattr(timing, "file_like", lambda model, quantizer, integers=False: weights_alone(model, quantizer))
 
     def latencies(files, threads, seconds=3.0):
         calls.append(len(files))
@@ -110,7 +112,7 @@ class TestTable:
         """The files of the look-up, added up: each segment alone at full width."""
         graph = kt.trace(wide())
         full = graph.keep_labels(np.ones(graph.channels, bool))
-        expected = sum(1e9 * len(timing.file_like(s.model(full), None, io="integer")) / 1e6 for s in cut(graph))
+        expected = sum(1e9 * len(timing.file_like(s.model(full), None, integers=True)) / 1e6 for s in cut(graph))
         assert look_up(graph).terms(graph).total(graph.cost.full) == pytest.approx(expected, rel=0.02)
 
     def test_terms_by_hand(self):
@@ -129,7 +131,7 @@ class TestTable:
         graph = kt.trace(model)
         table = look_up(graph)
         copy = kt.rebuild(model, kt.PruningPlan({}))
-        names = kt._rebuild.flat_names(graph)
+        names = flat_names(graph)
         flat = kt.trace(copy)
         again = table.renamed(names).terms(flat).total(flat.cost.full)
         assert again == pytest.approx(table.terms(graph).total(graph.cost.full))
@@ -152,7 +154,7 @@ class TestTable:
         """Real files of one segment, with integers at their border where that is possible; nothing is trained."""
         graph = kt.trace(nets.chain())
         model = cut(graph)[1].model(graph.keep_labels(np.ones(graph.channels, bool)))
-        found = kt.LiteModel(timing.file_like(model, quantizer, io="integer"))
+        found = kt.LiteModel(timing.file_like(model, quantizer, integers=True))
         assert found([np.ones((2, 6, 6, 6))])[0].shape == (2, 8)
         assert timing.latencies([timing.file_like(model, quantizer)], 1, seconds=0)[0].runs == 20
 
@@ -185,6 +187,12 @@ class TestCache:
         other.add({"b": 2.0})
         assert one.load() == {"a": 1.0, "b": 2.0}
         assert {"device", "threads", "precision", "ai-edge-litert"} < set(json.loads(one.path.read_text()))
+
+    def test_training_and_calibration_share_it(self, timed, folder):
+        """Their files take as long."""
+        first = look_up(kt.trace(wide()), "int8_ptq")
+        measured = len(timed)
+        assert look_up(kt.trace(wide()), kt.Int8QAT(io="uint8")) == first and len(timed) == measured
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"seconds": 3}', '{"seconds": {"a": "b"}}'])
     def test_a_broken_file_is_no_error(self, text):
@@ -226,9 +234,10 @@ class TestTarget:
         )
         assert str(kt.Target(macs=0.5)) == "Target(macs=0.5)"
 
-    def test_calibration_data_are_neither_printed_nor_compared(self):
+    def test_calibration_data_are_not_printed_and_compared_by_content(self):
         targets = [kt.Target(latency=0.5, quantizer=kt.Int8PTQ(np.zeros((9, 9)))) for _ in range(2)]
         assert targets[0] == targets[1] and len(str(targets[0])) < 120
+        assert targets[0] != kt.Target(latency=0.5, quantizer=kt.Int8PTQ(np.ones((9, 9))))
 
     def test_a_plan_counts(self):
         graph = kt.trace(nets.chain())
@@ -296,7 +305,7 @@ class TestPrune:
     @pytest.mark.filterwarnings("ignore:The file takes")
     def test_the_rounding_is_chosen_by_measurement(self, timed, monkeypatch):
         """A device on which a width that 16 does not divide costs as much as the next one that it does."""
-        monkeypatch.setattr(timing, "file_like", lambda model, quantizer, io=None: rounded_file(model))
+        monkeypatch.setattr(timing, "file_like", lambda model, quantizer, integers=False: rounded_file(model))
         monkeypatch.setattr(timing, "latencies", lambda files, threads, seconds=3.0: [latency(len(f) / 1e6) for f in files])
         result = kt.prune(wide(), target=kt.Target(latency=0.7), criterion="magnitude")
         assert result.report.settings["round_to"] == 16

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._output.deprecations import gathered, renamed
+from keras_taylor._output.deprecations import gathered, renamed, renamed_attributes
 from keras_taylor.errors import BadInput
 from tests import nets
 
@@ -54,3 +54,13 @@ def test_a_call_of_the_last_release_still_prunes():
         result = kt.prune(model, data=data, target=kt.Target(macs=0.5), criterion="taylor", repair=None, verbose=0)
     assert [str(one.message).split(" of ")[0] for one in caught] == ["data=", "criterion, repair"]
     assert result.report.settings["criterion"] == "taylor" and result.repair is None
+
+
+def test_old_names_of_attributes():
+    @renamed_attributes(bytes="size")
+    class File:
+        size = 3
+
+    with pytest.warns(DeprecationWarning, match=r"\.bytes of File is called \.size now") as warned:
+        assert File().bytes == 3
+    assert warned[0].filename == __file__

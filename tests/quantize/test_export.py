@@ -59,16 +59,16 @@ def test_the_file_computes_what_keras_computes(kind, tolerance, model, exports):
 
 def test_sizes(model, exports):
     """Float32 needs 4 bytes for each parameter, float16 2, and a little for the graph."""
-    assert exports["float32"].bytes == exports["float32"].path.stat().st_size
+    assert exports["float32"].size == exports["float32"].path.stat().st_size
     # The four weights of a BatchNormalization are folded into two.
     params = model.count_params() - 2 * 64
     for kind, each in (("float32", 4), ("float16", 2)):
-        assert each * params * 0.98 < exports[kind].bytes < each * params + 10_000
+        assert each * params * 0.98 < exports[kind].size < each * params + 10_000
 
 
 def test_a_pruned_model_is_a_smaller_file(model, exports, tmp_path):
     small = kt.prune(model, target=kt.Target(params=0.5), criterion="magnitude").model
-    assert kt.export_tflite(small, tmp_path / "small.tflite").bytes < 0.6 * exports["float32"].bytes
+    assert kt.export_tflite(small, tmp_path / "small.tflite").size < 0.6 * exports["float32"].size
 
 
 def test_several_inputs_and_outputs_keep_their_order(tmp_path):
@@ -164,7 +164,7 @@ def test_files_follow_the_umask(tmp_path, model):
 
 def test_the_note_in_the_file(tmp_path, model):
     plan = kt.PruningPlan({"a": (0, 1)})
-    kt.export_tflite(model, tmp_path / "model.tflite", "float16", plan=plan)
+    kt.export_tflite(model, tmp_path / "model.tflite", quantizer="float16", plan=plan)
     note = kt.read_note(tmp_path / "model.tflite")
     assert note["quantizer"] == "float16" and note["model"] == "wide" and note["versions"]["keras"] == keras.__version__
     assert note["plan"] == hashlib.sha256(plan.to_json().encode()).hexdigest()
@@ -175,6 +175,48 @@ def test_the_note_in_the_file(tmp_path, model):
 
 def test_what_is_quantized_is_not_quantized_again(tmp_path, model):
     made = kt.quantize(model, "float16")
-    assert kt.export_tflite(made, tmp_path / "model.tflite").bytes > len(made.content)
+    assert kt.export_tflite(made, tmp_path / "model.tflite").size > len(made.content)
     with pytest.raises(kt.errors.BadInput, match="must be left out"):
-        kt.export_tflite(made, tmp_path / "model.tflite", "float16")
+        kt.export_tflite(made, tmp_path / "model.tflite", quantizer="float16")
+
+
+class TestFile:
+    """What `kt.quantize` and `kt.export_tflite` return is one value."""
+
+    def test_export_is_quantize_and_save(self, tmp_path, model):
+        one = kt.export_tflite(model, tmp_path / "one.tflite", quantizer="float16", plan=kt.PruningPlan({"a": (0, 1)}))
+        made = kt.quantize(model, "float16")
+        other = made.save(tmp_path / "other.tflite", plan=kt.PruningPlan({"a": (0, 1)}))
+        assert one.path.read_bytes() == other.path.read_bytes() == one.content == other.content
+        assert made.path is None and made.note == {} and other.note == one.note == one.lite().note
+        assert (one.size, one.inputs) == (len(one.content), ("image",)) and one.model is model
+
+    def test_saving_again_keeps_the_note_or_replaces_it(self, tmp_path, model):
+        first = kt.export_tflite(model, tmp_path / "one.tflite", plan=kt.PruningPlan({"a": (0, 1)}))
+        again = first.save(tmp_path / "two.tflite")
+        assert again.content == first.content and again.path == tmp_path / "two.tflite"
+        third = first.save(tmp_path / "three.tflite", plan=kt.PruningPlan({"a": (0, 2)}))
+        assert third.note["plan"] != first.note["plan"]
+        assert {**third.note, "plan": first.note["plan"]} == first.note
+        assert third.lite()([nets.images(2)[0]])[0].shape == (2, 4)
+
+    def test_a_graph_will_do(self, model):
+        assert kt.quantize(kt.trace(model)).content == kt.quantize(model).content
+
+    def test_it_shows_itself(self, tmp_path, model):
+        file = kt.export_tflite(model, tmp_path / "one.tflite", quantizer="float16")
+        text = str(file)
+        assert all(word in text for word in ("wide", "float16", f"{file.size:,}", "one.tflite", "CONV_2D"))
+        assert "<table" in file._repr_html_() and file.render("markdown").count("|") > 10
+        assert repr(file) == f"<TFLiteFile: 'wide', float16, {file.size:,} bytes>"
+
+    def test_the_old_name_of_the_size(self, tmp_path, model):
+        file = kt.export_tflite(model, tmp_path / "one.tflite")
+        with pytest.warns(DeprecationWarning, match=r"\.bytes of TFLiteFile is called \.size now") as warned:
+            assert file.bytes == file.size
+        assert warned[0].filename == __file__
+
+    def test_litert_takes_it(self, tmp_path, model):
+        file = kt.quantize(model)
+        assert kt.litert.LiteModel(file)([nets.images(2)[0]])[0].shape == (2, 4)
+        assert kt.litert.compare_latency([file], rounds=1, runs=2, warm_up=0)[0].runs == 2

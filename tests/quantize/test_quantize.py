@@ -1,10 +1,8 @@
-"""Precision: the bridge to tf_keras, where it rounds, training, conversion, and a process that is left as it was."""
+"""Precision: training, conversion, what the file is compared with, and a process that is left as it was."""
 
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,31 +10,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import keras_taylor as kt
-from keras_taylor._quantize import qat
-from keras_taylor._quantize.lowering import lower
-from keras_taylor._quantize.tf_keras_bridge import Bridge
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run
-from keras_taylor.rules import registered
+from keras_taylor.quantizers._training import make_optimizer
 from tests import nets
+from tests.quantizers.models import varied
 
 layers = keras.layers
-RULES = sorted({rule: kind for kind, rule in registered().items()}.items(), key=lambda pair: type(pair[0]).__name__)
-
-
-def varied():
-    """What TFMOT refuses, in one net: Rescaling, Normalization, BatchNormalization by itself, squeeze-excite, hard-swish."""
-    x = inputs = keras.Input((8, 8, 3), name="image")
-    x = layers.Rescaling(0.5, 0.1, name="rescaling")(x)
-    x = layers.Normalization(mean=[0.1, 0.0, -0.1], variance=[1.0, 0.8, 1.2], name="normalization")(x)
-    x = layers.Conv2D(8, 3, padding="same", name="conv")(x)
-    x = shortcut = layers.ReLU(6.0, name="relu6")(layers.BatchNormalization(name="conv_bn")(x))
-    x = layers.SeparableConv2D(8, 3, padding="same", activation="hard_silu", name="separable")(x)
-    squeezed = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(x)
-    x = layers.Multiply(name="excite")([x, layers.Conv2D(8, 1, activation="sigmoid", name="gate")(squeezed)])
-    x = layers.BatchNormalization(name="alone")(layers.Add(name="add")([x, shortcut]))
-    x = layers.AveragePooling2D(2, name="average")(layers.Activation("relu", name="relu")(x))
-    x = layers.Dropout(0.1, name="dropout")(layers.Flatten(name="flatten")(x))
-    return nets.randomized(keras.Model(inputs, layers.Dense(3, name="logits")(x), name="varied"))
 
 
 @pytest.fixture(scope="module")
@@ -52,60 +30,12 @@ def data():
     return rng.normal(size=(64, 8, 8, 3)).astype("float32"), rng.integers(0, 3, 64)
 
 
-class TestBridge:
-    @pytest.mark.parametrize(("rule", "kind"), RULES, ids=[type(rule).__name__ for rule, _ in RULES])
-    def test_every_rule_has_a_legacy_form(self, rule, kind):
-        """On the rule's own examples, tf_keras computes what Keras 3 computes."""
-        for example in rule.examples():
-            graph = kt.trace(nets.randomized(example))
-            inputs = example_inputs(graph.program, seed=1)
-            found = Bridge(graph).model(inputs, training=False)
-            found = found if isinstance(found, (list, tuple)) else [found]
-            assert relative_error(run(example, inputs), found) <= 1e-5
-
-    def test_a_wrong_legacy_form_is_noticed(self, model, data, monkeypatch):
-        (rule,) = {rule for rule, kind in RULES if kind is layers.LayerNormalization} or {None}
-        net = nets.randomized(keras.Sequential([keras.Input((5,)), layers.Dense(4), layers.LayerNormalization(epsilon=0.1)]))
-        wrong = kt.rules.TFKerasForm("LayerNormalization", {"epsilon": 1e-7}, ("gamma", "beta"))
-        monkeypatch.setattr(type(rule), "tf_keras_form", lambda self, operation: (wrong,))
-        with pytest.raises(kt.errors.ExportMismatch, match=r"The tf_keras form of .* must compute what the model computes"):
-            kt.quantize(net, kt.Int8QAT((np.ones((4, 5), "float32"), np.ones((4, 4))), loss="mse", epochs=0))
-
-    def test_names_that_look_alike(self):
-        x = inputs = keras.Input((6,))
-        relu = layers.ReLU(name="relu")
-        x = layers.Dense(4)(relu(layers.Dense(5)(relu(layers.Dense(5)(x)))))
-        net = keras.Model(inputs, layers.ReLU(name="relu_2")(x))
-        assert len(Bridge(kt.trace(net), quantized=True).ranges) == 4
-
-    def test_weights_go_there_and_back(self, model):
-        copy = kt.rebuild(model, kt.PruningPlan({}))
-        bridge = Bridge(kt.trace(copy))
-        for variable in bridge.model.variables:
-            variable.assign(variable + 1.0)
-        bridge.write_back()
-        for old, new in zip(model.weights, copy.weights, strict=True):
-            if "normalization" not in old.path.split("/")[0]:
-                np.testing.assert_allclose(old.numpy() + 1.0, new.numpy(), rtol=1e-6)
-
-    def test_rounding_happens_where_litert_rounds(self, model):
-        rounds = {f"{node.call.name} {node.slot}" for node in lower(kt.trace(model)) if node.rounds}
-        assert {"relu6 0", "separable 0", "separable 2", "excite 0", "add 0", "relu 0", "logits 0"} <= rounds
-        assert not {"conv 0", "conv_bn 0", "alone 0", "gate 1", "average 0", "flatten 0", "dropout 0"} & rounds
-
-    def test_a_layer_with_two_readers_is_rounded(self):
-        x = inputs = keras.Input((8, 8, 3))
-        x = layers.Conv2D(4, 3, name="conv")(x)
-        net = keras.Model(inputs, layers.Add(name="sum")([layers.ReLU(name="relu")(x), x]))
-        assert [node.call.name for node in lower(kt.trace(net)) if node.rounds] == ["conv", "relu", "sum"]
-
-
 @pytest.mark.parametrize("io", ["float32", "int8", "uint8"])
 @pytest.mark.parametrize("kind", ["ptq", "qat"])
 def test_int8(kind, io, model, data):
     x, y = data
     quantizer = kt.Int8PTQ(x, io=io) if kind == "ptq" else kt.Int8QAT((x, y), epochs=0, io=io)
-    made = kt.quantize(model, quantizer)
+    made = kt.quantize(model, quantizer, verbose=0)
     assert made.float_operations == {}
     file = Interpreter(model_content=made.content)
     assert {str(np.dtype(d["dtype"])) for d in (*file.get_input_details(), *file.get_output_details())} == {io}
@@ -146,7 +76,8 @@ def test_dynamic_range_needs_no_data(data):
 
 class TestTraining:
     def trained(self, model, data, **options):
-        return kt.quantize(model, kt.Int8QAT(data, **{"epochs": 3, "learning_rate": 1e-2, "batch_size": 16, **options}))
+        quantizer = kt.Int8QAT(data, **{"epochs": 3, "learning_rate": 1e-2, "batch_size": 16, **options})
+        return kt.quantize(model, quantizer, verbose=0)
 
     def test_the_loss_falls_and_the_model_stays(self, model, data):
         before = [weight.numpy() for weight in model.weights]
@@ -217,7 +148,7 @@ class TestTraining:
 
     def test_an_optimizer_with_its_options(self):
         given = keras.optimizers.SGD(0.5, momentum=0.9, nesterov=True)
-        made = qat._optimizer(kt.Int8QAT(optimizer=given, learning_rate=0.1))
+        made = make_optimizer(kt.Int8QAT(optimizer=given).optimizer, 0.1)
         assert (made.momentum, made.nesterov, float(made.learning_rate)) == (0.9, True, pytest.approx(0.1))
 
     @pytest.mark.parametrize("after", ["relu", "sum"])
@@ -245,6 +176,10 @@ class TestTraining:
         self.trained(model, data, epochs=2, verbose=2)
         printed = capsys.readouterr().out
         assert "Quantization-aware epoch 2/2" in printed and "4/4" in printed and "loss" in printed
+        self.trained(model, data, epochs=1)
+        assert capsys.readouterr().out == ""
+        kt.quantize(model, kt.Int8QAT(data, epochs=1))
+        assert "2/2" in capsys.readouterr().out
 
 
 class TestBadInput:
@@ -273,7 +208,7 @@ class TestBadInput:
         with pytest.warns(UserWarning, match=r"values are .* \(training: .*The inputs are -.* to "):
             kt.quantize(net, kt.Int8PTQ(100 * data[0]))
 
-    def test_a_layer_without_a_legacy_form(self, data):
+    def test_a_layer_without_a_tf_keras_form(self, data):
         net = keras.Sequential([keras.Input((4, 3)), layers.LSTM(5, name="memory"), layers.Dense(3)])
         with pytest.raises(kt.errors.UnsupportedModel, match=r"'memory' \(LSTM\).*which has weights and none"):
             kt.quantize(net, kt.Int8QAT((np.ones((4, 4, 3), "float32"), np.ones(4)), loss=nets.CROSS_ENTROPY))
@@ -290,21 +225,11 @@ class TestBadInput:
 
     def test_an_unknown_optimizer(self, model, data):
         with pytest.raises(kt.errors.BadInput, match="must be an optimizer that tf_keras has"):
-            kt.quantize(model, kt.Int8QAT(data, optimizer="shampoo"))
+            kt.quantize(model, kt.Int8QAT(data, optimizer="shampoo"), verbose=0)
 
     def test_a_loss_that_explodes(self, model, data):
         with pytest.raises(kt.errors.BadInput, match=r"must (stay|be) finite.*Lower"):
-            kt.quantize(model, kt.Int8QAT(data, learning_rate=1e30, optimizer="sgd", epochs=5))
-
-    def test_options(self):
-        with pytest.raises(kt.errors.BadInput, match=r"io=.*int16"):
-            kt.Int8PTQ(io="int16")
-        with pytest.raises(kt.errors.BadInput, match="epochs="):
-            kt.Int8QAT(epochs=-1)
-        with pytest.raises(kt.errors.BadInput, match="learning_rate="):
-            kt.Int8QAT(learning_rate=0)
-        with pytest.raises(kt.errors.UnknownName, match="int8_ptq"):
-            kt.quantize(nets.chain(), "int8ptq")
+            kt.quantize(model, kt.Int8QAT(data, learning_rate=1e30, optimizer="sgd", epochs=5), verbose=0)
 
 
 SCRIPT = """
@@ -331,11 +256,3 @@ def test_the_process_is_left_as_it_was(touched):
     before, after, used = json.loads(done.stdout.splitlines()[-1])
     assert before == after and used
     assert before[2] is None and before[4]
-
-
-def test_tfmot_is_imported_in_one_place():
-    package = Path(kt.__file__).parent
-    found = [
-        path.name for path in package.rglob("*.py") if re.search(r"(import|from) (tf_keras|tensorflow_mod)", path.read_text())
-    ]
-    assert found == ["legacy.py"]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._quantize.quantizers import Int8PTQ, Int8QAT
 from keras_taylor._sweep import grid as module
 from keras_taylor._sweep import quantize_while_pruning as joint
 from keras_taylor.errors import BadInput, InfeasibleTarget, UnknownName
+from keras_taylor.quantizers import Int8PTQ, Int8QAT
 from tests import nets
 
 layers = keras.layers
@@ -157,7 +157,7 @@ def test_quantize_while_pruning(tmp_path):
     options = {"orders": ("quantize_while_pruning",), "epochs": 1, "schedule": kt.Schedule(2), "targets": (0.5,)}
     with pytest.MonkeyPatch.context() as patched:
         whole = joint.quantize
-        patched.setattr(joint, "quantize", lambda m, q: seen.append((kt.trace(m).macs, q)) or whole(m, q))
+        patched.setattr(joint, "quantize", lambda m, q, **kw: seen.append((kt.trace(m).macs, q)) or whole(m, q, **kw))
         table = swept(tmp_path, model, quantizers=("float16", Int8QAT(epochs=1, batch_size=16)), **options)
     (row,) = table.rows
     full = kt.trace(model).macs
@@ -174,10 +174,10 @@ def test_quantize_while_pruning(tmp_path):
 def test_a_row_that_cannot_be_made_is_named_and_the_others_go_on(tmp_path, monkeypatch):
     whole = module.quantize
 
-    def refusing(model, quantizer):
+    def refusing(model, quantizer, **options):
         if quantizer.name == "int8_ptq":
             raise kt.errors.UnsupportedModel("no integer form")
-        return whole(model, quantizer)
+        return whole(model, quantizer, **options)
 
     monkeypatch.setattr(module, "quantize", refusing)
     table = swept(tmp_path, targets=(1.0,))

@@ -1,79 +1,51 @@
-"""A `.tflite` file as a function, run by LiteRT, and how long it takes."""
+"""A `.tflite` file as a function, run by LiteRT."""
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from keras_taylor.errors import BadInput
+from keras_taylor._output.optional import optional
+from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.litert._flatbuffer import File, file_bytes, float_operations, note_in
+from keras_taylor.litert._latency import Latency, check_runs
 
 
-@dataclass(frozen=True)
-class Latency:
-    """How long one call of a file takes, in milliseconds.
+def interpreter_class() -> Any:
+    """LiteRT's interpreter.
 
-    Attributes:
-        fastest_ms: the fastest run: what else the machine does can only add to it.
-        median_ms: the middle one of all runs.
-        q1_ms: a quarter of the runs was faster,
-        q3_ms: and a quarter was slower than this.
-        runs: calls that were timed.
-        warm_up: calls before them.
-        threads: of the interpreter.
-        device: the processor.
+    Raises:
+        MissingPackage: LiteRT is not installed.
     """
-
-    fastest_ms: float
-    median_ms: float
-    q1_ms: float
-    q3_ms: float
-    runs: int
-    warm_up: int
-    threads: int
-    device: str
-
-    @classmethod
-    def of(cls, seconds: Sequence[float], warm_up: int, threads: int) -> Latency:
-        """The quartiles of timed runs."""
-        fastest, q1, median, q3 = (float(q) for q in np.percentile(seconds, (0, 25, 50, 75)) * 1000)
-        return cls(fastest, median, q1, q3, len(seconds), warm_up, threads, device_name())
-
-    def __str__(self) -> str:
-        return (
-            f"{self.median_ms:.4g} ms (quartiles {self.q1_ms:.4g} to {self.q3_ms:.4g}, fastest {self.fastest_ms:.4g}; "
-            f"{self.runs} runs after {self.warm_up}, {self.threads} thread{'s' * (self.threads > 1)}, {self.device})"
-        )
+    return optional("ai_edge_litert.interpreter", "litert").Interpreter
 
 
 class LiteModel:
     """A `.tflite` file in LiteRT, called like a function. It takes and returns floats, whatever the file stores.
 
     Args:
-        model: the bytes of the file, or its path.
+        model: the file: its path, its bytes, or what `kt.export_tflite` returned.
         inputs: names of the model's inputs in the order in which arrays are passed; needed with several inputs.
         threads: of the interpreter.
 
     Raises:
         BadInput: no such file, or names that it does not have; when called, several inputs and no order.
+        MissingPackage: LiteRT is not installed.
 
     Example:
         >>> import keras, numpy as np, tempfile, pathlib, keras_taylor as kt
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> file = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite")
-        >>> kt.LiteModel(file.path)([np.ones((5, 4))])[0].shape
+        >>> kt.litert.LiteModel(file)([np.ones((5, 4))])[0].shape
         (5, 3)
     """
 
-    def __init__(self, model: bytes | str | Path, inputs: Sequence[str] | None = None, threads: int = 1) -> None:
+    def __init__(self, model: File, inputs: Sequence[str] | None = None, threads: int = 1) -> None:
         self._content = file_bytes(model)
-        self.threads = threads
+        self.threads = whole_number("threads", threads)
         self._load()
         runner = self._interpreter.get_signature_runner()
         given, outputs = runner.get_input_details(), runner.get_output_details()
@@ -88,7 +60,7 @@ class LiteModel:
         self._batch = None if batch == -1 else batch
 
     def _load(self) -> None:
-        self._interpreter = Interpreter(model_content=self._content, num_threads=self.threads)
+        self._interpreter = interpreter_class()(model_content=self._content, num_threads=self.threads)
         self._interpreter.allocate_tensors()
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
@@ -116,6 +88,16 @@ class LiteModel:
             found = self._run([x[rows.clip(max=total - 1)] for x in arrays])  # the last part is filled up
             parts.append([x[: total - start] for x in found])
         return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+    @property
+    def note(self) -> dict[str, Any]:
+        """What `kt.export_tflite` noted in the file; empty where there is no note. See `kt.litert.read_note`."""
+        return note_in(self._content) or {}
+
+    @property
+    def float_operations(self) -> dict[str, int]:
+        """How many operations of each kind the file computes in float32."""
+        return float_operations(self._content)
 
     def _unordered(self) -> BadInput:
         given = self._order if self._known else None
@@ -166,76 +148,6 @@ class LiteModel:
         self._interpreter.allocate_tensors()
         for details, array in zip(self._given, arrays, strict=True):
             self._interpreter.set_tensor(details["index"], _to_file(array, details))
-
-
-def compare_latency(
-    files: Sequence[bytes | str | Path], *, threads: int = 1, rounds: int = 10, runs: int = 5, warm_up: int = 5
-) -> list[Latency]:
-    """Time several files in turn, in one run: what else the machine does slows all of them alike.
-
-    Args:
-        files: paths or contents of `.tflite` files.
-        threads: of each interpreter.
-        rounds: how often each file has its turn.
-        runs: calls in one turn. One more goes before them, untimed: it brings the file back into the caches.
-        warm_up: calls of each file before the first round.
-
-    Returns:
-        One `Latency` per file, over all rounds.
-
-    Raises:
-        BadInput: no such file, or a number that is out of range.
-
-    Example:
-        >>> import keras, tempfile, pathlib, keras_taylor as kt
-        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
-        >>> path = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite").path
-        >>> [latency.runs for latency in kt.compare_latency([path, path])]
-        [50, 50]
-    """
-    check_runs(rounds=rounds, runs=runs, warm_up=warm_up)
-    lite = [LiteModel(file, threads=threads) for file in files]
-    for one in lite:
-        one.prepare()
-        one.timed(warm_up)
-    seconds: list[list[float]] = [[] for _ in lite]
-    for _ in range(rounds):
-        for one, found in zip(lite, seconds, strict=True):
-            one.timed(1)
-            found += one.timed(runs)
-    return [Latency.of(found, warm_up, threads) for found in seconds]
-
-
-def file_bytes(file: bytes | str | Path) -> bytes:
-    """The content of a `.tflite` file, given itself or its path.
-
-    Raises:
-        BadInput: there is no such file, or it is no `.tflite` file.
-    """
-    if not isinstance(file, bytes):
-        try:
-            file = Path(file).read_bytes()
-        except (OSError, TypeError) as error:
-            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {file!r} ({error}).") from None
-    if file[4:8] != b"TFL3":
-        raise BadInput(f"file must be a .tflite file. Received: {len(file):,} bytes that do not begin like one.")
-    return file
-
-
-def check_runs(**counts: int) -> None:
-    """Raise `BadInput` unless the counts are whole numbers of at least 1 (`warm_up` may be 0)."""
-    for name, count in counts.items():
-        least = 0 if name == "warm_up" else 1
-        if not isinstance(count, int) or isinstance(count, bool) or count < least:
-            raise BadInput(f"{name} must be a whole number of at least {least}. Received: {count!r}.")
-
-
-def device_name() -> str:
-    """What this machine calls its processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _number(name: str) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,62 +16,79 @@ from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.losses import Objective
 from keras_taylor._keras.model import feed, pack_outputs
 from keras_taylor._keras.program import functional
-from keras_taylor._plan.pruning_plan import PruningPlan
-from keras_taylor._quantize.quantizers import Int8QAT
-from keras_taylor._quantize.tf_keras_bridge import Bridge, libraries
-from keras_taylor._rebuild.rebuild import rebuild
+from keras_taylor._rebuild.rebuild import copy_model
 from keras_taylor._rebuild.verify import example_inputs, relative_error, run
-from keras_taylor._trace.graph import trace
+from keras_taylor._trace.graph import ChannelGraph, trace
 from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, ExportMismatch
+from keras_taylor.quantizers._checks import check_finite
+from keras_taylor.quantizers._tf_keras_bridge import Bridge, libraries
 
 _CALIBRATION = 256
 """Examples from which the ranges of activations start; training moves them on slowly."""
 
 
-def train(model: Any, quantizer: Int8QAT, objective: Objective) -> tuple[Any, Any]:
+@dataclass(frozen=True, eq=False)
+class Training:
+    """How to train; see `kt.Int8QAT`.
+
+    Attributes:
+        data: labelled data as `fit` takes them.
+        objective: the loss, summed over the examples of a batch.
+        optimizer: a name, or the serialized form of a Keras 3 optimizer.
+        learning_rate: of the optimizer.
+        epochs: passes over the data.
+        steps_per_epoch: batches of an epoch; None is all of them.
+        batch_size: for arrays.
+        seed: for the order of the data.
+        verbose: 0, 1 or 2, as in `fit`.
+    """
+
+    data: Any
+    objective: Objective
+    optimizer: str | Mapping[str, Any]
+    learning_rate: float
+    epochs: int
+    steps_per_epoch: int | None
+    batch_size: int
+    seed: int
+    verbose: int
+
+
+def train(graph: ChannelGraph, training: Training) -> tuple[Any, Any]:
     """Train a copy of the model with 8-bit arithmetic simulated.
 
     Args:
-        model: a Keras 3 model; it is not changed.
-        quantizer: data, epochs and the like.
-        objective: the loss, summed over the examples of a batch.
+        graph: the traced Keras 3 model, which is not changed.
+        training: how to train.
 
     Returns:
         The tf_keras model that simulates 8-bit arithmetic, and a Keras 3 copy of the model with the trained weights.
 
     Raises:
-        UnsupportedModel: an operation has weights and no legacy form.
+        UnsupportedModel: an operation has weights and no tf_keras form.
         ExportMismatch: the tf_keras model computes something else than the Keras 3 model.
+        MissingPackage: TFMOT or tf_keras is not installed.
     """
-    copy = rebuild(model, PruningPlan({}))
-    graph = trace(copy)
-    plain, bridge = Bridge(graph), Bridge(graph, quantized=True)
-    inputs = example_inputs(graph.program, seed=0)
-    error = relative_error(run(copy, inputs), outputs(plain.model, inputs))
+    libraries()  # an error before any work
+    copy = trace(copy_model(graph))
+    plain, bridge = Bridge(copy), Bridge(copy, quantized=True)
+    inputs = example_inputs(copy.program, seed=0)
+    error = relative_error(run(copy.model, inputs), outputs(plain.model, inputs))
     if not error <= 1e-5:
         raise ExportMismatch(
-            f"The tf_keras form of {model.name!r} must compute what the model computes. Received: a relative error of "
+            f"The tf_keras form of {graph.name!r} must compute what the model computes. Received: a relative error of "
             f"{error:.1e} (tolerance 1e-05). A `tf_keras_form` method of a layer rule is wrong, or the model gives NaN."
         )
-    found = read_inputs(model, graph.program, quantizer.data, quantizer.batch_size, _CALIBRATION, quantizer.seed)
-    first = [x[: quantizer.batch_size] for x in found]
-    warn_of_range(graph.program, first)
-    _set_ranges(plain, bridge, found, quantizer.batch_size)
-    _fit(bridge, functional(model), quantizer, objective)
+    size = training.batch_size
+    found = read_inputs(graph.model, copy.program, training.data, size, _CALIBRATION, training.seed)
+    warn_of_range(copy.program, [x[:size] for x in found])
+    _set_ranges(plain, bridge, found, size)
+    _fit(bridge, functional(graph.model), training)
     bridge.refresh()
     check_finite((variable.name, variable) for variable in bridge.model.weights)
     bridge.write_back()
-    return bridge.model, copy
-
-
-def check_finite(weights: Iterable[tuple[str, Any]]) -> None:
-    """Raise `BadInput` for NaN or infinity: LiteRT crashes on scales that are made of them."""
-    for name, weight in weights:
-        if not np.isfinite(np.asarray(weight, np.float32)).all():
-            raise BadInput(
-                f"Weights to quantize must be finite. Received: NaN or infinity in {name!r}. Lower the learning rate."
-            )
+    return bridge.model, copy.model
 
 
 def _set_ranges(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
@@ -90,8 +108,8 @@ def _set_ranges(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> 
         greatest.assign(max(high, 0.0))
 
 
-def _fit(bridge: Bridge, source: Any, quantizer: Int8QAT, objective: Objective) -> None:
-    optimizer = _optimizer(quantizer)
+def _fit(bridge: Bridge, source: Any, training: Training) -> None:
+    optimizer = make_optimizer(training.optimizer, training.learning_rate)
     optimizer.build(bridge.trainable)
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -99,18 +117,18 @@ def _fit(bridge: Bridge, source: Any, quantizer: Int8QAT, objective: Objective) 
         with tf.GradientTape() as tape:
             outputs = bridge.model(flat, training=True)
             predicted = pack_outputs(source, tf.nest.flatten(outputs))
-            loss = objective(x, y, predicted, weight) / tf.cast(tf.shape(flat[0])[0], tf.float32)
+            loss = training.objective(x, y, predicted, weight) / tf.cast(tf.shape(flat[0])[0], tf.float32)
         gradients = tape.gradient(loss, bridge.trainable)
         optimizer.apply_gradients((g, v) for g, v in zip(gradients, bridge.trainable, strict=True) if g is not None)
         return loss
 
-    total = quantizer.steps_per_epoch or count_batches(quantizer.data, batch_size=quantizer.batch_size, examples=None)
-    for epoch in range(quantizer.epochs):
-        if quantizer.verbose:
-            print(f"Quantization-aware epoch {epoch + 1}/{quantizer.epochs}")
-        bar = keras.utils.Progbar(total, verbose=1 if quantizer.verbose == "auto" else quantizer.verbose)
+    total = training.steps_per_epoch or count_batches(training.data, batch_size=training.batch_size, examples=None)
+    for epoch in range(training.epochs):
+        if training.verbose:
+            print(f"Quantization-aware epoch {epoch + 1}/{training.epochs}")
+        bar = keras.utils.Progbar(total, verbose=training.verbose)
         done = 0
-        for x, y, weight in _epoch(quantizer, epoch):
+        for x, y, weight in _epoch(training, epoch):
             loss = float(step(feed(source, x), x, y, weight))
             done += 1
             if not np.isfinite(loss):
@@ -124,30 +142,29 @@ def _fit(bridge: Bridge, source: Any, quantizer: Int8QAT, objective: Objective) 
         bar.update(done, finalize=True)
 
 
-def _epoch(quantizer: Int8QAT, epoch: int) -> Iterator[Any]:
+def _epoch(training: Training, epoch: int) -> Iterator[Any]:
     """The batches of an epoch as tensors; arrays are shuffled anew."""
-    data = quantizer.data
+    data = training.data
     if isinstance(data, (tuple, list)):
         length = len(keras.tree.flatten(data)[0])
-        order = np.random.default_rng((quantizer.seed, epoch)).permutation(length)
+        order = np.random.default_rng((training.seed, epoch)).permutation(length)
         data = keras.tree.map_structure(lambda a: None if a is None else np.asarray(a)[order], tuple(data))
-    elif isinstance(data, tf.data.Dataset) and quantizer.steps_per_epoch is not None:
+    elif isinstance(data, tf.data.Dataset) and training.steps_per_epoch is not None:
         # As in `fit`: an epoch goes on where the one before has stopped.
-        data = data.repeat().skip(epoch * quantizer.steps_per_epoch).take(quantizer.steps_per_epoch)
-    for batch in batches(data, batch_size=quantizer.batch_size):
+        data = data.repeat().skip(epoch * training.steps_per_epoch).take(training.steps_per_epoch)
+    for batch in batches(data, batch_size=training.batch_size):
         yield keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), batch)
 
 
-def _optimizer(quantizer: Int8QAT) -> Any:
+def make_optimizer(given: str | Mapping[str, Any], learning_rate: float) -> Any:
     """The optimizer of tf_keras that has the name and, where there are any, the options of the Keras 3 one."""
-    given = quantizer.optimizer
     name, options = (given, {}) if isinstance(given, str) else (given["class_name"], given["config"])
     known = {kind.lower(): getattr(libraries().tf_keras.optimizers, kind) for kind in dir(libraries().tf_keras.optimizers)}
     kind = known.get(str(name).lower())
     if not isinstance(kind, type):
         raise BadInput(f"Int8QAT(optimizer=) must be an optimizer that tf_keras has. Received: {name!r}. Try 'adam' or 'sgd'.")
     taken = inspect.signature(kind).parameters.keys() - {"name", "learning_rate"}
-    return kind(learning_rate=quantizer.learning_rate, **{key: options[key] for key in taken & options.keys()})
+    return kind(learning_rate=learning_rate, **{key: options[key] for key in taken & options.keys()})
 
 
 def outputs(model: Any, inputs: list[Any]) -> list[Any]:

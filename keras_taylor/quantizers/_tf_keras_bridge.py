@@ -11,11 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_taylor._keras.process import unchanged
 from keras_taylor._keras.program import Call, Tensor, infer
-from keras_taylor._quantize.lowering import Node, chains, lower
-from keras_taylor._quantize.process import unchanged
+from keras_taylor._output.optional import optional
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.quantizers._lowering import Node, chains, lower
 from keras_taylor.rules import TFKerasForm
+
+_TFMOT = "tensorflow_model_optimization.python.core.quantization.keras"
 
 
 @functools.cache
@@ -23,13 +26,16 @@ def libraries() -> SimpleNamespace:
     """tf_keras, and of TFMOT what quantization-aware training needs.
 
     TFMOT would turn a `tf.keras` that nobody has touched yet into tf_keras, so it is touched first.
+
+    Raises:
+        MissingPackage: one of both is not installed.
     """
     with unchanged():
         _ = tf.keras.layers
-        import tf_keras
-        from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper, quantizers
-        from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-            default_8bit_quantize_registry as registry,
+        tf_keras = optional("tf_keras", "qat")
+        quantize_layer, quantize_wrapper, quantizers, registry = (
+            optional(f"{_TFMOT}.{name}", "qat")
+            for name in ("quantize_layer", "quantize_wrapper", "quantizers", "default_8bit.default_8bit_quantize_registry")
         )
 
     return SimpleNamespace(
@@ -62,7 +68,7 @@ class Bridge:
         ranges: with `quantized`, the variables `(min, max)` of each of them.
 
     Raises:
-        UnsupportedModel: an operation has weights and no legacy form.
+        UnsupportedModel: an operation has weights and no tf_keras form.
     """
 
     def __init__(self, graph: ChannelGraph, quantized: bool = False) -> None:
@@ -84,8 +90,8 @@ class Bridge:
 
     def write_back(self) -> None:
         """Copy the weights to the Keras 3 model."""
-        for variable, legacy in self._weights:
-            variable.assign(legacy.numpy())
+        for variable, form in self._weights:
+            variable.assign(form.numpy())
 
     def refresh(self) -> None:
         """Take the ranges of the weights from their values, as a training step does."""
@@ -111,9 +117,9 @@ class Bridge:
         return value
 
     def _apply(self, node: Node, value: Any) -> Any:
-        if node.alone and len(value.shape) == 4 and node.legacy.config["axis"] in (-1, 3):
+        if node.alone and len(value.shape) == 4 and node.form.config["axis"] in (-1, 3):
             value = self._layer(node, value, _IDENTITY)(value)
-        result = self._layer(node, value, node.legacy)(value)
+        result = self._layer(node, value, node.form)(value)
         if not node.rounds:
             return result
         name = f"{node.call.name} {node.slot}"
@@ -128,32 +134,32 @@ class Bridge:
         self.ranges[name] = (layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"])
         return result
 
-    def _layer(self, node: Node, value: Any, legacy: TFKerasForm) -> Any:
+    def _layer(self, node: Node, value: Any, form: TFKerasForm) -> Any:
         """The layer to call: one for all calls of an operation that has weights."""
-        key = (node.call.name if legacy.kind is None else id(node.call.operation), node.slot, legacy is _IDENTITY)
+        key = (node.call.name if form.kind is None else id(node.call.operation), node.slot, form is _IDENTITY)
         if key not in self._made:
-            self._made[key] = self._make(node, value, legacy)
+            self._made[key] = self._make(node, value, form)
         return self._made[key]
 
-    def _make(self, node: Node, value: Any, legacy: TFKerasForm) -> Any:
+    def _make(self, node: Node, value: Any, form: TFKerasForm) -> Any:
         operation, name = node.call.operation, self._unique(node.call.name)
-        if legacy.kind is None:
+        if form.kind is None:
             layer = _running(self._libraries.layers.Layer, node.call)(name=name)
         else:
-            layer = getattr(self._libraries.layers, legacy.kind)(**legacy.config, name=name)
+            layer = getattr(self._libraries.layers, form.kind)(**form.config, name=name)
         layer.build([v.shape for v in value] if isinstance(value, list) else value.shape)
-        layer.trainable = legacy is not _IDENTITY and getattr(operation, "trainable", True)
+        layer.trainable = form is not _IDENTITY and getattr(operation, "trainable", True)
         self.trainable += layer.trainable_weights
-        if legacy.role == "norm":
+        if form.role == "norm":
             layer.trainable = False  # scale and offset are trained, statistics stay: LiteRT will fold them in
-        for attribute, variable in zip(legacy.weights, layer.weights[: len(legacy.weights)], strict=True):
+        for attribute, variable in zip(form.weights, layer.weights[: len(form.weights)], strict=True):
             source = getattr(operation, attribute)
             variable.assign(source)
             self._weights.append((source, variable))
-        if not self._quantized or not legacy.kernel:
+        if not self._quantized or not form.kernel:
             return layer
-        config = self._libraries.configs.get(legacy.kind, self._libraries.Config)
-        return self._libraries.Wrapper(layer, config([legacy.kernel], [], False))
+        config = self._libraries.configs.get(form.kind, self._libraries.Config)
+        return self._libraries.Wrapper(layer, config([form.kernel], [], False))
 
     def _unique(self, name: str) -> str:
         """A name that tf_keras takes, and that no other layer has."""

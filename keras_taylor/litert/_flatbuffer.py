@@ -1,0 +1,121 @@
+"""What stands in a `.tflite` file, read without running it: the operations, and the note of `kt.export_tflite`."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from keras_taylor._output.optional import optional
+from keras_taylor.errors import BadInput
+
+_NOTE = b"keras_taylor"
+_BORDERS = {"QUANTIZE", "DEQUANTIZE"}
+
+
+@runtime_checkable
+class WithContent(Protocol):
+    """What `kt.quantize` and `kt.export_tflite` return."""
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of a file."""
+
+
+File: TypeAlias = bytes | str | Path | WithContent
+
+
+def read_note(path: str | Path) -> dict[str, Any]:
+    """What `kt.export_tflite` noted in a file: model, quantizer, versions, and the hash of the plan, if one was given.
+
+    Raises:
+        BadInput: the file holds no such note.
+
+    Example:
+        >>> import keras, tempfile, pathlib, keras_taylor as kt
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="tiny")
+        >>> file = kt.export_tflite(model, pathlib.Path(tempfile.mkdtemp()) / "model.tflite")
+        >>> kt.litert.read_note(file.path)["model"]
+        'tiny'
+    """
+    content = file_bytes(path)
+    try:
+        note = note_in(content)
+    except (struct.error, IndexError, TypeError):
+        raise BadInput(f"The file must be a .tflite file. Received: {str(path)!r}.") from None
+    if note is None:
+        raise BadInput(f"The file must be one that kt.export_tflite wrote. Received: {str(path)!r}, which has no note of it.")
+    return note
+
+
+def note_in(content: bytes) -> dict[str, Any] | None:
+    """The note in a file; None where there is none."""
+    file = _parsed(content)
+    for entry in file.metadata or []:
+        if entry.name == _NOTE:
+            return dict(json.loads(bytes(file.buffers[entry.buffer].data)))
+    return None
+
+
+def with_note(content: bytes, note: Mapping[str, Any]) -> bytes:
+    """The file with this note, in the place of the one that it has."""
+    file, data = _parsed(content), list(json.dumps(note).encode())
+    for entry in file.metadata or []:
+        if entry.name == _NOTE:
+            file.buffers[entry.buffer].data = data
+            break
+    else:
+        schema = _schema()
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data, entry.name, entry.buffer = data, _NOTE, len(file.buffers)
+        file.buffers.append(buffer)
+        file.metadata = [*(file.metadata or []), entry]
+    return bytes(_utilities().convert_object_to_bytearray(file))
+
+
+def float_operations(content: bytes) -> dict[str, int]:
+    """How many operations of each kind read or give float32; those at the border to integers are left out."""
+    schema, file = _schema(), _parsed(content)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+    found: Counter[str] = Counter()
+    for graph in file.subgraphs:
+        for operation in graph.operators:
+            code = file.operatorCodes[operation.opcodeIndex]
+            name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            tensors = [graph.tensors[i] for i in (*operation.inputs, *operation.outputs) if i >= 0]
+            if name not in _BORDERS and any(tensor.type == schema.TensorType.FLOAT32 for tensor in tensors):
+                found[name] += 1
+    return dict(found)
+
+
+def file_bytes(file: File) -> bytes:
+    """The content of a `.tflite` file, given itself, its path, or what `kt.quantize` returned.
+
+    Raises:
+        BadInput: there is no such file, or it is no `.tflite` file.
+    """
+    if isinstance(file, WithContent):
+        file = file.content
+    if not isinstance(file, bytes):
+        try:
+            file = Path(file).read_bytes()
+        except (OSError, TypeError) as error:
+            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {file!r} ({error}).") from None
+    if file[4:8] != b"TFL3":
+        raise BadInput(f"file must be a .tflite file. Received: {len(file):,} bytes that do not begin like one.")
+    return file
+
+
+def _parsed(content: bytes) -> Any:
+    return _utilities().convert_bytearray_to_object(bytearray(content))
+
+
+def _utilities() -> Any:
+    return optional("ai_edge_litert.tools.flatbuffer_utils", "litert")
+
+
+def _schema() -> Any:
+    return optional("ai_edge_litert.schema_py_generated", "litert")
