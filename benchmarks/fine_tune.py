@@ -1,29 +1,17 @@
-"""Prune a trained classifier to half its MACs while fine-tuning it: criteria against each other, and against no pruning.
-
-Every criterion has the same recipe and number of epochs (`kt.fit_with_pruning` with its default schedule), and so has the
-unpruned network; mean, standard deviation and range over the seeds are of the test accuracy after the last epoch. The seed
-changes the order and the augmentation of the images, the examples scored, and the random criterion.
-
-    python benchmarks/fine_tune.py --weights resnet20.keras --data cifar10.npz
-
-`--data` holds uint8 images: x_train, y_train, x_test, y_test. Each run is stored in --results as soon as it is over; started
-again, the script goes on with the runs that are missing.
-"""
+"""A trained classifier pruned to half its MACs while it is fine-tuned: criteria against each other, and against no pruning."""
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-import typer
-from _common import MEAN, RESULTS, STD, images, loss_for, normalise, setup, table, write
 
 import keras_taylor as kt
+from benchmarks.runner import Net, Row, benchmark, grouped, net_named, table
+from keras_taylor._cli.datasets import SCALINGS
 
 # name: (criterion, rank of kt.plan): the better one of each in one_shot.py
 CRITERIA = {
@@ -41,16 +29,16 @@ LABELS = {
 }
 
 
-def augmented(x: Any, y: Any, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Training batches: shuffled, flipped at random, shifted by up to 4 pixels, normalised."""
-    mean, std = tf.constant(MEAN), tf.constant(STD)
+def augmented(net: Net, batch_size: int, seed: int) -> tf.data.Dataset:
+    """Training batches: shuffled, flipped at random, shifted by up to 4 pixels, scaled."""
+    x, y = net.raw("train")
 
     def prepare(pair: Any, draw: Any) -> Any:
         image, label = pair
         height, width, depth = image.shape
         image = tf.image.stateless_random_crop(tf.pad(image, [[4, 4], [4, 4], [0, 0]]), [height, width, depth], draw)
         image = tf.image.stateless_random_flip_left_right(image, draw + 1)
-        return (tf.cast(image, tf.float32) / 255 - mean) / std, label
+        return SCALINGS[net.scaling](tf.cast(image, tf.float32)), label
 
     pairs = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed)
     draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)
@@ -58,134 +46,92 @@ def augmented(x: Any, y: Any, batch_size: int, seed: int) -> tf.data.Dataset:
     return data.prefetch(tf.data.AUTOTUNE).apply(tf.data.experimental.assert_cardinality(-(-len(x) // batch_size)))
 
 
-def run(name: str, seed: int, weights: Path, arrays: dict[str, Any], recipe: dict[str, Any]) -> dict[str, Any]:
-    """One run, as a row of the results."""
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
-    model = keras.models.load_model(weights, compile=False)
-    data = augmented(arrays["x_train"], arrays["y_train"], recipe["batch_size"], seed)
-    test = (normalise(arrays["x_test"]), arrays["y_test"])
-    steps = recipe["epochs"] * len(data)
-    model.compile(
-        keras.optimizers.SGD(
-            keras.optimizers.schedules.CosineDecay(recipe["learning_rate"], steps),
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=recipe["weight_decay"],
-        ),
-        loss_for(model, test[0]),
-        metrics=["accuracy"],
-    )
-    start = time.perf_counter()
-    if name == "unpruned":
+def page(rows: list[Row]) -> list[str]:
+    """One table for each net and share of the MACs."""
+    parts = []
+    for (net, share), mine in grouped(rows, "net", "macs_kept"):
+        epochs, train, test = (mine[0][name] for name in ("epochs", "train_images", "test_images"))
+        parts.append(
+            f"{net_named(net).title}, {100 * share:.0f} % of the MACs: {train:,} training and {test:,} test images (one "
+            f"standard error of an accuracy near .91 is about {np.sqrt(0.08 / test):.3f}; the runs share the test images, so "
+            f"differences between them are surer than that). {epochs} epochs in all, pruned at the start of the first "
+            f"{max(min(5, epochs // 2), 1)} of them; SGD, Nesterov momentum 0.9, learning rate {mine[0]['rate']:g} with cosine "
+            f"decay, weight decay {mine[0]['weight_decay']:g}, batch {mine[0]['batch']}, random flips and shifts by 4 pixels."
+        )
+        header = ["criterion", "MACs", "params", "runs", "mean accuracy", "sd", "range"]
+        parts.append(
+            table(
+                header,
+                [
+                    _line(label, [r for r in mine if r["criterion"] == name])
+                    for name, label in LABELS.items()
+                    if any(r["criterion"] == name for r in mine)
+                ],
+            )
+        )
+    return parts
+
+
+def _line(label: str, rows: list[Row]) -> list[Any]:
+    found = np.array([row["accuracy"] for row in rows])
+    return [
+        label,
+        f"{np.mean([row['macs'] for row in rows]) / 1e6:.2f} M",
+        f"{np.mean([row['params'] for row in rows]) / 1e3:.0f} k",
+        len(found),
+        f"{found.mean():.4f}",
+        f"{found.std(ddof=1):.4f}" if len(found) > 1 else "-",
+        f"{found.min():.4f} to {found.max():.4f}",
+    ]
+
+
+@benchmark(
+    "fine_tune",
+    cells={
+        "net": ("resnet20",),
+        "seed": (0, 1, 2),
+        "criterion": tuple(LABELS),
+        "macs_kept": (0.5,),
+        "epochs": (10,),
+        "rate": (0.01,),
+        "weight_decay": (1e-4,),
+        "batch": (128,),
+    },
+    page=page,
+)
+def fine_tune(
+    net: str, seed: int, criterion: str, macs_kept: float, epochs: int, rate: float, weight_decay: float, batch: int
+) -> Row:
+    """Pruned while it is fine-tuned.
+
+    Every criterion has the same recipe and number of epochs (`kt.fit_with_pruning` with its default schedule), and so has the
+    unpruned network. Mean, standard deviation and range over the seeds are of the test accuracy after the last epoch. The seed
+    changes the order and the augmentation of the images, the examples scored, and the random criterion. 1 MAC = 1.
+    """
+    begin, chosen = time.perf_counter(), net_named(net)
+    model, data, test = chosen.model(), augmented(chosen, batch, seed), chosen.test()
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * len(data))
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=weight_decay)
+    model.compile(optimizer, model.loss, metrics=["accuracy"])
+    if criterion == "unpruned":
         graph = kt.trace(model)
-        model.fit(data, epochs=recipe["epochs"], verbose=2)
-        accuracies = {"final": model.evaluate(*test, verbose=0, return_dict=True)["accuracy"]}
+        model.fit(data, epochs=epochs, verbose=2)
+        stages = {"final": model.evaluate(*test, verbose=0, return_dict=True)["accuracy"]}
         macs, params = graph.macs, graph.params
     else:
-        criterion, rank = CRITERIA[name]
+        name, rank = CRITERIA[criterion]
         result = kt.fit_with_pruning(
             model,
             data,
-            target=kt.Target(macs=recipe["macs"]),
-            epochs=recipe["epochs"],
-            criterion=criterion,
+            target=kt.Target(macs=macs_kept),
+            epochs=epochs,
+            criterion=name,
             rank=rank,
             validation_data=test,
             seed=seed,
             verbose=2,
         )
-        accuracies = {stage.name: stage.metrics["accuracy"] for stage in result.report.stages}
+        stages = {stage.name: stage.metrics["accuracy"] for stage in result.report.stages}
         macs, params = result.report["final"].macs, result.report["final"].params
-    return {
-        "criterion": name,
-        "seed": seed,
-        "accuracy": accuracies["final"],
-        "accuracies": accuracies,
-        "macs": macs,
-        "params": params,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-
-
-def summary(rows: list[dict[str, Any]]) -> str:
-    """A table with mean and spread over the seeds."""
-    lines = []
-    for name, label in LABELS.items():
-        found = np.array([row["accuracy"] for row in rows if row["criterion"] == name])
-        if not len(found):
-            continue
-        macs, params = (np.mean([row[size] for row in rows if row["criterion"] == name]) for size in ("macs", "params"))
-        deviation = f"{found.std(ddof=1):.4f}" if len(found) > 1 else "-"
-        lines.append(
-            [
-                label,
-                f"{macs / 1e6:.2f} M",
-                f"{params / 1e3:.0f} k",
-                len(found),
-                f"{found.mean():.4f}",
-                deviation,
-                f"{found.min():.4f} to {found.max():.4f}",
-            ]
-        )
-    return table(["criterion", "MACs", "params", "runs", "mean accuracy", "sd", "range"], lines)
-
-
-def main(
-    weights: Annotated[Path, typer.Option(help="A .keras file with a trained classifier.")],
-    data: Annotated[Path, typer.Option(help="An .npz file with x_train, y_train, x_test, y_test.")],
-    name: Annotated[str, typer.Option(help="What the results call the network and the images.")] = "",
-    criteria: Annotated[str, typer.Option(help="Runs for each seed, in order.")] = ",".join(LABELS),
-    seeds: int = 3,
-    epochs: int = 10,
-    macs: float = 0.5,
-    learning_rate: float = 0.01,
-    weight_decay: float = 1e-4,
-    batch_size: int = 128,
-    results: Annotated[Path, typer.Option(help="JSON file with the runs; a .md file is written beside it.")] = RESULTS
-    / "fine_tune.json",
-) -> None:
-    """Compare criteria after pruning and fine-tuning."""
-    environment = setup(0)
-    arrays = images(data)
-    recipe = {
-        "epochs": epochs,
-        "macs": macs,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-    }
-    title = name or f"{weights.stem}, {data.stem}"
-    fresh = {"name": title, "environment": environment, "recipe": recipe, "rows": []}
-    record: dict[str, Any] = json.loads(results.read_text()) if results.exists() else fresh
-    if record["recipe"] != recipe:
-        raise typer.BadParameter(f"{results.name} holds runs of another recipe: {record['recipe']}. Move it away.")
-    results.parent.mkdir(parents=True, exist_ok=True)
-    for seed in range(seeds):
-        for criterion in criteria.split(","):
-            if any((row["criterion"], row["seed"]) == (criterion, seed) for row in record["rows"]):
-                continue
-            row = run(criterion, seed, weights, arrays, recipe)
-            print(row, flush=True)
-            record["rows"].append(row)
-            part = results.with_suffix(".part")
-            part.write_text(json.dumps(record, indent=1), encoding="utf-8")
-            part.replace(results)
-    error = np.sqrt(0.08 / len(arrays["y_test"]))
-    write(
-        results.with_suffix(".md"),
-        f"# Fine-tuned at {100 * macs:.0f} % of the MACs",
-        f"{record['name']}: {len(arrays['y_train']):,} training and {len(arrays['y_test']):,} test images (one standard error "
-        f"of an accuracy near .91 is about {error:.3f}; the runs share the test images, so differences between them are surer "
-        f"than that). {epochs} epochs in all, pruned at the start of the first {max(min(5, epochs // 2), 1)} of them; SGD, "
-        f"Nesterov momentum 0.9, learning rate {learning_rate} with cosine decay, weight decay {weight_decay}, batch "
-        f"{batch_size}, random flips and shifts by 4 pixels. 1 MAC = 1.",
-        summary(record["rows"]),
-        f"Made by `python benchmarks/fine_tune.py --weights resnet20.keras --data cifar10.npz --criteria {criteria}`. "
-        f"{record['environment']}.",
-    )
-    print(summary(record["rows"]))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    sizes = {"macs": macs, "params": params, "train_images": len(chosen.raw("train")[0]), "test_images": len(test[0])}
+    return {"accuracy": stages["final"], "stages": stages, **sizes, "seconds": time.perf_counter() - begin}

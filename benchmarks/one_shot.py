@@ -1,34 +1,24 @@
-"""Prune a trained classifier in one shot, without any training after it: accuracy at 90 to 50 % of the MACs.
-
-Every criterion scores the first 2,048 training images; the test images only measure. The rows labelled "published" were
-measured before this package was written, with other code, on the same weights and images.
-
-    python benchmarks/one_shot.py --weights resnet20.keras --data cifar10_lossless.npz
-
-`--data` holds uint8 images: x_train, y_train, x_test, y_test.
-"""
+"""Criteria against each other on a trained classifier that is pruned in one shot."""
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Annotated
+import functools
+from typing import Any
 
-import keras
 import numpy as np
-import typer
-from _common import MEAN, RESULTS, STD, accuracy, images, loss_for, normalise, setup, table, write
 
 import keras_taylor as kt
+from benchmarks.runner import Row, accuracy, benchmark, grouped, net_named, table
+from keras_taylor.criteria import criterion_for
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5)
 CRITERIA: dict[str, kt.Criterion] = {
-    "`taylor_gate` (default)": kt.criteria.criterion_for("taylor_gate"),
-    "`taylor` (Eq. 8, l2)": kt.criteria.criterion_for("taylor"),
+    "`taylor_gate` (default)": criterion_for("taylor_gate"),
+    "`taylor` (Eq. 8, l2)": criterion_for("taylor"),
     "`taylor`, lambda 1e-3": kt.criteria.Taylor(flops=1e-3),
     "`taylor`, 1/M, no l2": kt.criteria.Taylor(normalize=None),
-    "`magnitude`": kt.criteria.criterion_for("magnitude"),
-    "`random`": kt.criteria.criterion_for("random"),
+    "`magnitude`": criterion_for("magnitude"),
+    "`random`": criterion_for("random"),
 }
 RANKS = {"saving": "score per MAC saved", "score": "plain score"}
 # Measured before with other code: pretrained ResNet-20, 2,048 images to score, 932 test images, no training.
@@ -44,66 +34,81 @@ PUBLISHED: dict[str, tuple[float, ...]] = {
 FIRST_ORDER = tuple(PUBLISHED)[:5]
 
 
-def floats(text: str) -> tuple[float, ...]:
-    """Comma-separated numbers."""
-    return tuple(float(part) for part in text.split(","))
+@functools.lru_cache(1)
+def prepared(net: str) -> tuple[Any, Any, Any, float]:
+    """The model, the test images with their labels, and the accuracy of the model."""
+    chosen = net_named(net)
+    model, (x, y) = chosen.model(), chosen.test()
+    return model, x, y, accuracy(model, x, y)
 
 
-def main(
-    weights: Annotated[Path, typer.Option(help="A .keras file with a trained classifier.")],
-    data: Annotated[Path, typer.Option(help="An .npz file with x_train, y_train, x_test, y_test.")],
-    name: Annotated[str, typer.Option(help="What the results call the network and the images.")] = "",
-    examples: Annotated[int, typer.Option(help="Training images to score on: the first ones.")] = 2048,
-    mean: Annotated[str, typer.Option(help="Subtracted from x / 255.")] = ",".join(map(str, MEAN)),
-    std: Annotated[str, typer.Option(help="What the difference is divided by.")] = ",".join(map(str, STD)),
-    seed: int = 0,
-    output: Annotated[Path, typer.Option(help="Markdown file for the table.")] = RESULTS / "one_shot.md",
-) -> None:
-    """Accuracy after one-shot pruning, criterion by criterion."""
-    environment = setup(seed)
-    arrays = images(data)
-    x, x_test = (normalise(arrays[part], floats(mean), floats(std)) for part in ("x_train", "x_test"))
-    scored, y_test = (x[:examples], arrays["y_train"][:examples]), arrays["y_test"]
-    model = keras.models.load_model(weights, compile=False)
-    model.compile(loss=loss_for(model, x_test))
-    dense = accuracy(model, x_test, y_test)
-    print(f"unpruned: {dense:.4f}, {kt.trace(model).macs:,} MACs")
-    rows, found = [], {}
-    for label, criterion in CRITERIA.items():
-        start = time.perf_counter()
-        scores = kt.score(model, scored, criterion=criterion, batch_size=128, seed=seed, verbose=0)
-        print(f"{label}: scored in {time.perf_counter() - start:.1f} s")
-        for rank, words in RANKS.items():
-            accuracies = []
-            for share in SHARES:
-                plan = kt.plan(scores, kt.Target(macs=share), rank=rank)
-                small = kt.rebuild(model, plan)
-                check = kt.verify(model, plan, small)
-                if not check.ok:
-                    raise SystemExit(f"{label} at {share}: {check}")
-                accuracies.append(accuracy(small, x_test, y_test))
-            found[label, rank] = accuracies
-            rows.append([label, words, *(f"{a:.3f}" for a in accuracies)])
-            print(" | ".join(rows[-1]), flush=True)
-    best = [max(PUBLISHED[row][i] for row in FIRST_ORDER) for i in range(len(SHARES))]
-    ours = found["`taylor_gate` (default)", "saving"]
-    gaps = [a - b for a, b in zip(ours, best, strict=True)]
-    verdict = f"The default against the best published first-order row: {', '.join(f'{gap:+.3f}' for gap in gaps)}."
-    print(verdict)
-    published = [[label, "published", *(f"{a:.3f}" for a in row)] for label, row in PUBLISHED.items()]
-    error = np.sqrt(dense * (1 - dense) / len(y_test))
-    write(
-        output,
-        "# One shot, no training",
-        f"{name or f'{weights.stem}, {data.stem}'}: accuracy on {len(y_test):,} test images at these shares of the MACs, "
-        f"scored on the first {examples:,} training images, nothing trained or recalibrated afterwards. Unpruned: "
-        f"{dense:.4f} (one standard error: {error:.3f}). 1 MAC = 1.",
-        table(["criterion", "rank", *(f"{100 * share:.0f} %" for share in SHARES)], [*rows, *published]),
-        verdict,
-        "Published: measured before this package was written, with other code, on the same weights and images.",
-        f"Made by `python benchmarks/one_shot.py --weights resnet20.keras --data cifar10_lossless.npz`. {environment}.",
-    )
+@functools.lru_cache(1)
+def scores(net: str, criterion: str, images: int, seed: int) -> kt.Scores:
+    """Scores of the first training images."""
+    chosen = net_named(net)
+    x, y = (part[:images] for part in chosen.raw("train"))
+    model = prepared(net)[0]
+    return kt.score(model, (chosen.scaled(x), y), criterion=CRITERIA[criterion], batch_size=128, seed=seed, verbose=0)
 
 
-if __name__ == "__main__":
-    typer.run(main)
+def page(rows: list[Row]) -> list[str]:
+    """One table for each net; that of ResNet-20 has the published rows, too."""
+    parts = []
+    for net, mine in grouped(rows, "net"):
+        count, dense = mine[0]["test_images"], mine[0]["unpruned"]
+        parts.append(
+            f"{net_named(net).title}: accuracy on {count:,} test images at these shares of the MACs, scored on the first "
+            f"{mine[0]['images']:,} training images. Unpruned: {dense:.4f} (one standard error: "
+            f"{np.sqrt(dense * (1 - dense) / count):.3f})."
+        )
+        found = {(row["criterion"], row["rank"], row["share"]): row["accuracy"] for row in mine}
+        pairs = dict.fromkeys((row["criterion"], row["rank"]) for row in mine)
+        shares = [share for share in SHARES if share in {row["share"] for row in mine}]
+        lines = [
+            [
+                criterion,
+                RANKS[rank],
+                *(f"{found[criterion, rank, share]:.3f}" for share in shares if (criterion, rank, share) in found),
+            ]
+            for criterion, rank in pairs
+        ]
+        ours = [found.get((next(iter(CRITERIA)), "saving", share)) for share in SHARES]
+        published = net == "resnet20" and None not in ours
+        if published:
+            lines += [[label, "published", *(f"{a:.3f}" for a in row)] for label, row in PUBLISHED.items()]
+        parts.append(table(["criterion", "rank", *(f"{100 * share:.0f} %" for share in shares)], lines))
+        if published:
+            best = [max(PUBLISHED[row][i] for row in FIRST_ORDER) for i in range(len(SHARES))]
+            gaps = ", ".join(f"{a - b:+.3f}" for a, b in zip(ours, best, strict=True))
+            parts.append(
+                f"The default against the best published first-order row: {gaps}. Published: measured before this package was "
+                "written, with other code, on the same weights and images."
+            )
+    return parts
+
+
+@benchmark(
+    "one_shot",
+    cells={
+        "net": ("resnet20",),
+        "criterion": tuple(CRITERIA),
+        "rank": tuple(RANKS),
+        "share": SHARES,
+        "images": (2048,),
+        "seed": (0,),
+    },
+    page=page,
+)
+def one_shot(net: str, criterion: str, rank: str, share: float, images: int, seed: int) -> Row:
+    """One shot, no training.
+
+    A trained classifier is pruned by one plan, and nothing is trained, repaired or recalibrated afterwards. The test images
+    only measure. 1 MAC = 1.
+    """
+    model, x, y, dense = prepared(net)
+    plan = kt.plan(scores(net, criterion, images, seed), kt.Target(macs=share), rank=rank)
+    small = kt.rebuild(model, plan)
+    check = kt.verify(model, plan, small)
+    if not check.ok:
+        raise RuntimeError(f"{criterion} at {share}: {check}")
+    return {"accuracy": accuracy(small, x, y), "unpruned": dense, "test_images": len(x)}

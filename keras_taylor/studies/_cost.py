@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from keras_taylor._keras.batches import batches
 from keras_taylor._score.scorer import Scorer
 from keras_taylor._trace.graph import as_graph
 from keras_taylor.criteria import Criterion
 from keras_taylor.errors import warn
-
-_STATUS = Path("/proc/self/status")
 
 
 def scorer(model: Any, criteria: Sequence[Criterion], x: Any, y: Any, batch_size: int) -> Callable[[], Any]:
@@ -72,16 +72,37 @@ def peaks_of(model: Any, x: Any, y: Any) -> Iterator[Callable[[str], float | Non
 
 
 def peak(model: Any, criterion: Criterion, x: Any, y: Any) -> float:
-    """MB at the peak of scoring one batch above what is in use; to be called once in a process."""
+    """Megabytes by which scoring one batch by the criterion raises the memory; to be called once in a process."""
     score = Scorer(as_graph(model), [criterion])
     for size in (1, 2):  # traced for any size before it counts
         score([(x[:size], y[:size], None)])
-    before = status("VmRSS")
-    score([(x, y, None)])
-    return status("VmHWM") - before
+    return memory_rise(lambda: score([(x, y, None)]))
 
 
-def status(field: str) -> float:
-    """A field of the process's status, in MB."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 1024
+def memory_rise(run: Callable[[], object], every: float = 0.001) -> float:
+    """Megabytes (2^20 bytes) by which the memory of this process rises, at most, while `run` runs.
+
+    Args:
+        run: what to weigh; it must leave the interpreter free now and then, as TensorFlow does while it computes.
+        every: seconds from one look at the memory to the next.
+
+    Example:
+        >>> memory_rise(lambda: np.ones(2**22).sum()) >= 0
+        True
+    """
+    process, done = psutil.Process(), threading.Event()
+    before = process.memory_info().rss
+    seen = [before]
+
+    def watch() -> None:
+        while not done.wait(every):
+            seen[0] = max(seen[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        run()
+    finally:
+        done.set()
+        watcher.join()
+    return (max(seen[0], process.memory_info().rss) - before) / 2**20
