@@ -12,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from keras_taylor._keras.process import quiet
 from keras_taylor._keras.program import Call, Program, infer
-from keras_taylor.errors import ConversionError
+from keras_taylor.errors import ConversionError, listed
 from keras_taylor.quantizers import Quantizer
 from keras_taylor.quantizers._base import Examples
 
@@ -63,7 +63,7 @@ def _explain(message: str, program: Program) -> str:
     return (
         f"Every operation of an exported model must have a LiteRT kernel. Received: "
         f"{', '.join(refused) or 'one that the converter does not name'}"
-        f"{', from layer ' + ', '.join(repr(name) for name in origins) if origins else ''}. Replace it by operations that "
+        f"{', from layer ' + listed(map(repr, origins), what='more') if origins else ''}. Replace it by operations that "
         "LiteRT has (https://ai.google.dev/edge/litert/models/ops_compatibility). The converter says: "
         f"{(said.group(1) if said else message).strip()[:300]}"
     )
