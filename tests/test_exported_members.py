@@ -46,8 +46,18 @@ def _private_module(name, value):
 def test_the_promised_names_are_there():
     steps = "trace score plan rebuild verify prune fit_with_pruning wrap TaylorGate export_tflite"
     values = "Target Constraints Schedule PruningPlan Scores ChannelGraph Report Criterion register_criterion"
-    more = "LayerRule PassThrough register_rule testing errors Float16"
+    more = "LayerRule register_rule testing errors rules criteria quantizers litert results studies Recipe"
+    more += " Float16 DynamicRange Int8PTQ Int8QAT quantize measure sweep repair oracle score_all"
     assert set(f"{steps} {values} {more}".split()) <= set(kt.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(kt._MOVED))
+def test_names_of_the_last_release(name):
+    """They work once more, and say where they are now."""
+    home, _, known_as = kt._MOVED[name].rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"kt.{name} is called kt.{kt._MOVED[name]} now") as caught:
+        assert getattr(kt, name) is getattr(getattr(kt, home), known_as)
+    assert caught[0].filename == __file__ and name not in dir(kt)
 
 
 @pytest.fixture

@@ -22,7 +22,12 @@ def optional(module: str, extra: str) -> ModuleType:
         MissingPackage: it is not installed; the message says what to run.
     """
     require(module, extra)
-    return importlib.import_module(module)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != _top(module):  # it is there, and broken
+            raise
+        raise _missing(module, extra) from None
 
 
 def version_of(package: str) -> str | None:
@@ -35,6 +40,16 @@ def version_of(package: str) -> str | None:
 
 def require(module: str, extra: str) -> None:
     """Nothing, where the module of that name is installed; it is not imported. Arguments and errors are those of `optional`."""
-    top = module.partition(".")[0]
+    top = _top(module)
     if not (sys.modules[top] if top in sys.modules else importlib.util.find_spec(top)):
-        raise MissingPackage(f"`{top}` is needed for this and is not installed. Run: pip install 'keras-taylor[{extra}]'.")
+        raise _missing(module, extra)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _missing(module: str, extra: str) -> MissingPackage:
+    return MissingPackage(
+        f"`{_top(module)}` is needed for this and is not installed. Run: pip install 'keras-taylor[{extra}]'."
+    )

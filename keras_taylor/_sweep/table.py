@@ -34,8 +34,8 @@ class SweepTable(StoredResult):
         >>> row = dict(order="prune_quantize", weight_bits=32, activation_bits=32, float_accuracy=0.9, examples=100, params=10,
         ...            bytes=99, gzip_bytes=50, latency_ms=1.0, latency_q1_ms=1.0, latency_q3_ms=1.0, training_seconds=0.0,
         ...            seconds=1.0, path="", seed=0, quantizer="float32")
-        >>> small = kt.SweepRow(target=0.5, accuracy=0.8, macs=50, bops=51_200, relative_bops=0.5, **row)
-        >>> worse = kt.SweepRow(target=0.7, accuracy=0.7, macs=70, bops=71_680, relative_bops=0.7, **row)
+        >>> small = kt.results.SweepRow(target=0.5, accuracy=0.8, macs=50, bops=51_200, relative_bops=0.5, **row)
+        >>> worse = kt.results.SweepRow(target=0.7, accuracy=0.7, macs=70, bops=71_680, relative_bops=0.7, **row)
         >>> [best.target for best in kt.SweepTable((small, worse)).pareto("bops", "accuracy")]
         [0.5]
     """

@@ -262,7 +262,7 @@ class LayerRule:
         ...     def call(self, x):
         ...         return x * self.scale
         >>> @kt.register_rule(Scale)
-        ... class ScaleRule(kt.PassThrough):
+        ... class ScaleRule(kt.rules.PassThrough):
         ...     weights = {"scale": "out"}
         ...     def examples(self):
         ...         return [keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(6, 3), Scale(),

@@ -28,7 +28,7 @@ def digits_net():
     x = inputs = keras.Input((8, 8, 1), name="image")
     x = skip = layers.Conv2D(12, 3, padding="same", activation="relu", name="a")(x)
     x = layers.Conv2D(16, 3, padding="same", activation="relu", name="b")(x)
-    x = layers.BatchNormalization(name="bn")(layers.Conv2D(12, 3, padding="same", name="c")(x))
+    x = layers.BatchNormalization(momentum=0.8, name="bn")(layers.Conv2D(12, 3, padding="same", name="c")(x))
     x = layers.MaxPooling2D(2, name="pool")(layers.Add(name="add")([x, skip]))
     return keras.Model(inputs, layers.Dense(10, name="logits")(layers.Flatten(name="flat")(x)), name="digits")
 
