@@ -123,8 +123,8 @@ def silenced(graph: ChannelGraph, keep: Keep, inputs: Sequence[Any]) -> list[Any
 
 def run(model: Any, inputs: Sequence[Any]) -> list[Any]:
     """Outputs of a functional model in inference, as a flat list of arrays."""
-    fed = pack_inputs(model, inputs)
-    return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(fed, training=False))]
+    packed = pack_inputs(model, inputs)
+    return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(packed, training=False))]
 
 
 def example_inputs(program: Program, seed: int, batch: int = 2, unknown: int = 32) -> list[Any]:

@@ -22,7 +22,7 @@ class Rows:
         self._tables: dict[tuple[int, ...], NDArray[np.int64]] = {}
 
     def table(self, spatial: tuple[int, ...]) -> NDArray[np.int64]:
-        """The input position of each output position and tap, shape `(positions, taps)`: 0 is padding, 1 the first."""
+        """For each output position and tap which input it sees, shape `(positions, taps)`; 0 is padding, 1 the first."""
         if spatial not in self._tables:
             count = int(np.prod(spatial))
             image = np.arange(1, count + 1, dtype="float32").reshape(1, *spatial, 1)
