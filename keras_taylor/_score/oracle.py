@@ -18,8 +18,8 @@ from keras_taylor._keras.model import feed
 from keras_taylor._keras.program import Call, Tensor, infer
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._output.deprecations import renamed
+from keras_taylor._record.forward import check_inputs
 from keras_taylor._record.gate import by_example
-from keras_taylor._record.recorder import check_inputs
 from keras_taylor._score.channel_subtraction import ChannelSubtraction, digits_remain, subtraction_for
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
+from keras_taylor.criteria._base import MeanOverExamples, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("taylor_logits")
+@dataclass(frozen=True)
 class TaylorLogits(MeanOverExamples):
     """Mean over the examples of `|C(t - dt/d(gate)) - C(t)|`: the loss C is taken as it is, the logits t are expanded.
 
@@ -31,11 +35,14 @@ class TaylorLogits(MeanOverExamples):
         ['linear_change']
     """
 
+    absolute: str = "examples"
+    normalize: str | None = None
+    flops: float = 0.0
+
     needs = frozenset({"linear_change"})
 
-    def __init__(self, absolute: str = "examples", normalize: str | None = None, flops: float = 0.0) -> None:
-        super().__init__(normalize, flops)
-        self.absolute = absolute
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_option("absolute", ("mean", "examples"))
 
     def each(self, record: Record) -> Array:
