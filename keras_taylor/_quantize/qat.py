@@ -55,7 +55,7 @@ def train(model: Any, quantizer: Int8QAT, objective: Objective) -> tuple[Any, An
         )
     found = read_inputs(model, graph.program, quantizer.data, quantizer.batch_size, _CALIBRATION, quantizer.seed)
     first = [x[: quantizer.batch_size] for x in found]
-    warn_of_range(graph.program, first, stacklevel=5)
+    warn_of_range(graph.program, first)
     _set_ranges(plain, bridge, found, quantizer.batch_size)
     _fit(bridge, functional(model), quantizer, objective)
     bridge.refresh()

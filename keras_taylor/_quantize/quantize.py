@@ -113,7 +113,7 @@ def _quantize(model: Any, program: Program, chosen: Quantizer, seed: int) -> Qua
     inputs = read_inputs(model, program, chosen.calibration, 32, chosen.examples, chosen.seed)
     if all(np.ptp(x) == 0 for x in inputs):
         raise BadInput(f"Calibration data must vary. Received: {len(inputs[0])} examples of one constant value.")
-    warn_of_range(program, [x[:64] for x in inputs], stacklevel=4)
+    warn_of_range(program, [x[:64] for x in inputs])
 
     def examples() -> Iterator[dict[str, Any]]:
         # By name: the converter has an order of its own.

@@ -17,9 +17,9 @@ from keras_taylor.rules import Linear, Step
 class FoldedInference:
     """Runs calls as `infer` does, on the weights as they are when this is made.
 
-    A layer that is linear and read by nothing but a BatchNormalization computes what that puts out, with a kernel and a bias
-    of its own; the BatchNormalization adds what is left to add. Equal to `infer` up to rounding, but for what passes from
-    the one to the other. In other precisions than float32, where rounding counts, nothing is folded.
+    A linear layer that only a BatchNormalization reads is run with another kernel and bias, so that it computes the output of
+    the BatchNormalization, which then adds what is left to add, if anything. All outputs are those of `infer` up to rounding,
+    but for what passes between the two layers. In other precisions than float32, where rounding counts, nothing is folded.
 
     Args:
         graph: of the model.

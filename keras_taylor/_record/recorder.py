@@ -38,7 +38,7 @@ _HALF_SCALE = 2.0**12
 
 
 def from_weights(graph: ChannelGraph, needs: Iterable[str]) -> Record:
-    """What the weights alone say: the one `Record` of the criteria that need no data, and a part of all others.
+    """The `Record` of what needs no data: all that criteria of weights look at, and a part of every other record.
 
     Args:
         graph: of the model.
@@ -83,8 +83,8 @@ class Recorder:
         self._probes = {one.probe: one.at_position for one in probing if isinstance(one, GradientStatistic)}
         half = any(layer.compute_dtype == "float16" for layer in layers_of(graph.model))
         self._scale = _HALF_SCALE if half else 1.0
-        own = [one.own_pass(self.forward, draws, seed) for one in self._statistics]
-        self._passes: list[Pass] = [tf.function(self._pass, reduce_retracing=True), *(one for one in own if one is not None)]
+        separate = [one.separate_pass(self.forward, draws, seed) for one in self._statistics]
+        self._passes: list[Pass] = [tf.function(self._pass, reduce_retracing=True), *filter(None, separate)]
 
     def __call__(self, x: Any, y: Any, weight: Any, number: int = 0) -> Record:
         """What one batch tells.

@@ -289,7 +289,7 @@ class _Suffix:
 
 
 def _examples(value: Any, examples: Any, batch: Any) -> Any:
-    """The rows of the given examples, of which each may own several."""
+    """The rows of the given examples; an example may have several."""
     shape = tf.shape(value)
     grouped = tf.reshape(value, tf.concat([[batch, shape[0] // batch], shape[1:]], 0))
     taken = tf.reshape(tf.gather(grouped, examples), tf.concat([[-1], shape[1:]], 0))

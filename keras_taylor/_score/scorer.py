@@ -130,9 +130,9 @@ class Scorer:
 
 
 def _megaflops(graph: ChannelGraph) -> NDArray[np.float64]:
-    """Millions of FLOPs of each channel's own map: 2 (MACs + positions), as the paper counts a convolution with bias."""
+    """Millions of FLOPs of each channel's map: 2 (MACs + positions), as the paper counts a convolution with bias."""
     macs, _ = graph.cost.by_layer()
-    own = np.zeros(graph.channels)
+    found = np.zeros(graph.channels)
     for ids, name in graph.births:
-        np.add.at(own, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
-    return (own + 2.0 * map_sizes(graph)) / 1e6
+        np.add.at(found, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
+    return (found + 2.0 * map_sizes(graph)) / 1e6

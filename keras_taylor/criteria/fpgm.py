@@ -1,4 +1,4 @@
-"""FPGM: how far a channel's filter is from the other filters of its layer."""
+"""FPGM: the distance of a channel's filter from the other filters of its layer."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._plan.pruning_plan import totals
 from tests import nets
 
 layers = keras.layers
@@ -78,7 +77,8 @@ def test_cost_of_what_is_kept_by_hand():
     keep[nets.producer_channels(graph, "conv2")[:3]] = False
     macs = 6 * 6 * 9 * 3 * 4 + 4 * 4 * 9 * 4 * 5 + 5 * 2
     params = (9 * 3 * 4 + 4) + (9 * 4 * 5 + 5) + (5 * 2 + 2)
-    assert totals(graph, keep) == {"macs": macs, "params": params, "channels": 4 + 5 + 2}
+    assert graph.cost.totals(keep) == {"macs": macs, "params": params, "channels": 4 + 5 + 2}
+    assert graph.cost.totals() == {"macs": graph.macs, "params": graph.params, "channels": graph.channels - 3}
 
 
 def test_slope_is_what_the_removal_of_one_channel_saves():
@@ -94,7 +94,7 @@ def test_slope_is_what_the_removal_of_one_channel_saves():
             less[channel] = False
             taken = graph.cost.positions(np.array([channel]))
             saved = taken @ graph.cost.slope(budget, counts) - graph.cost.together(budget, taken)
-            assert saved == totals(graph, keep)[budget] - totals(graph, less)[budget]
+            assert saved == graph.cost.totals(keep)[budget] - graph.cost.totals(less)[budget]
 
 
 def vgg16_macs():

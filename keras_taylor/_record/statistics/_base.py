@@ -51,8 +51,8 @@ class Statistic(ABC):
         """
         return []
 
-    def own_pass(self, forward: Forward, draws: int, seed: int) -> Pass | None:
-        """A compiled pass of its own, if the common one is not enough."""
+    def separate_pass(self, forward: Forward, draws: int, seed: int) -> Pass | None:
+        """A compiled pass over a batch besides the common one, where that is not enough."""
         return None
 
     def from_batch(self, columns: Columns, sites: ReadSites, y: Any) -> Any:

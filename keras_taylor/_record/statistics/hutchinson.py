@@ -24,7 +24,7 @@ class SecondDerivative(Statistic):
     source = LOSS
     per_channel = True
 
-    def own_pass(self, forward: Forward, draws: int, seed: int) -> Pass:
+    def separate_pass(self, forward: Forward, draws: int, seed: int) -> Pass:
         """It differentiates twice, through gates that really multiply."""
         return _Hutchinson(forward, draws, seed)
 
@@ -36,7 +36,7 @@ class SecondDerivative(Statistic):
 class _Hutchinson:
     """The diagonal of the Hessian with respect to gates as `v * (H v)`, for random signs v.
 
-    Every example has gates of its own.
+    Every example has its gates, one for each channel.
 
     Args:
         forward: the model's forward pass.

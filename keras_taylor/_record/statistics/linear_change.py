@@ -36,21 +36,21 @@ class LinearChange(BackwardStatistic):
 
     def measure(self, back: Backward, target: Logits) -> Any:
         """The change of each example's loss, shape `(batch, channels)`."""
-        sites, natural = back.forward.sites, target.values
-        batch, size = tf.shape(natural)[0], natural.shape[1]
+        sites, logits = back.forward.sites, target.values
+        batch, size = tf.shape(logits)[0], logits.shape[1]
 
         def slope(number: Any) -> Any:
-            return sites.sums(back.slope(natural, tf.one_hot(tf.fill([batch], number), size)))
+            return sites.sums(back.slope(logits, tf.one_hot(tf.fill([batch], number), size)))
 
         slopes = tf.map_fn(slope, tf.range(size), fn_output_signature=tf.float32, parallel_iterations=1)
         slopes = tf.transpose(slopes, (2, 1, 0))  # channels, batch, outputs
-        plain = back.loss(back.forward.objectives.of_each, target.to_outputs(natural))
+        plain = back.loss(back.forward.objectives.of_each, target.to_outputs(logits))
         at_once = tf.maximum(_ROWS // batch, 1)
 
         def changes(start: Any) -> Any:
             mine = slopes[start : start + at_once]
             count = tf.shape(mine)[0]
-            moved = tf.reshape(natural[None] - mine, (-1, size))
+            moved = tf.reshape(logits[None] - mine, (-1, size))
             return tf.reshape(_losses(back, count, target.to_outputs(moved)), (count, batch)) - plain
 
         def add(start: Any, made: Any) -> tuple[Any, Any]:
