@@ -18,10 +18,11 @@ from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
+from keras_taylor._record.statistics import statistics_named
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
-from keras_taylor.criteria import Criterion, Filters, Record, criterion_for
-from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
+from keras_taylor.criteria import Criterion, Record, criterion_for
+from keras_taylor.criteria._statistics import DATA, LOSS, WEIGHTS, statistics_from
 from keras_taylor.errors import BadInput, InfeasibleTarget, whole_number
 from keras_taylor.rules import Keep, registered
 
@@ -190,11 +191,9 @@ def check_criterion(criterion: str | Criterion, *, channels: int = 5, seed: int 
     """
     chosen = criterion_for(criterion)
     rng = np.random.default_rng(seed)
-    statistics: dict[str, Any] = {name: rng.normal(size=(12, channels)) for name in sorted(FROM_DATA)}
-    for name in FROM_DATA - {"contribution", "activation", "hutchinson", "labels"}:
-        statistics[name] = np.abs(statistics[name])
-    statistics |= {"zeros": rng.random((12, channels)), "labels": rng.integers(0, 3, 12)}
-    constant = {name: (Filters(rng.normal(size=(9, channels)), np.arange(channels)),) for name in FROM_WEIGHTS}
+    made = {one.name: one.example(rng, 12, channels) for one in statistics_named(statistics_from(WEIGHTS, DATA, LOSS))}
+    constant = {name: made.pop(name) for name in statistics_from(WEIGHTS)}
+    statistics: dict[str, Any] = made
     positions = rng.integers(1, 50, channels).astype(float)
     groups = [np.arange(2), np.arange(2, channels)]
 
@@ -213,7 +212,7 @@ def check_criterion(criterion: str | Criterion, *, channels: int = 5, seed: int 
     _require(bool(np.isfinite(whole).all()), f"scores of {chosen.name!r} are not finite: {whole}")
     for name, value in before.items():
         _require(np.array_equal(statistics[name], value), f"{chosen.name!r} changed the record")
-    if chosen.needs & FROM_DATA and not chosen.by_batch:
+    if chosen.needs_data and not chosen.by_batch:
         split = scored(5, 4, 3)
         same = np.allclose(whole, split, rtol=1e-6)
         _require(same, f"{chosen.name!r} depends on the batches: {whole} and {split}")

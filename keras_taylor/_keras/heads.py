@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 
-class LogitSpace:
-    """Turns a model's outputs into natural ones, side by side, and back.
+class Logits:
+    """The outputs of a batch side by side, softmax and sigmoid outputs as logits; and the way back.
 
     Args:
-        kinds: of the outputs: softmax, sigmoid, or something else.
+        outputs: one tensor per output of the model, shape `(batch, ...)`.
+        kinds: of the outputs, as `output_kinds` tells.
+
+    Attributes:
+        values: shape `(batch, D)`.
     """
 
-    def __init__(self, kinds: list[str]) -> None:
-        self.kinds = kinds
-        self._shapes: list[tuple[int, ...]] = []
-
-    def to_logits(self, outputs: list[Any]) -> Any:
-        """Natural outputs, shape `(batch, D)`."""
+    def __init__(self, outputs: Sequence[Any], kinds: Sequence[str]) -> None:
+        self._kinds = tuple(kinds)
         self._shapes = [tuple(output.shape[1:]) for output in outputs]
-        parts = [NATURAL.get(kind, _same)(tf.cast(x, tf.float32)) for x, kind in zip(outputs, self.kinds, strict=True)]
-        sizes = [math.prod(shape) for shape in self._shapes]
-        return tf.concat([tf.reshape(part, (-1, size)) for part, size in zip(parts, sizes, strict=True)], 1)
+        self._sizes = [math.prod(shape) for shape in self._shapes]
+        parts = [TO_LOGITS.get(kind, _same)(tf.cast(x, tf.float32)) for x, kind in zip(outputs, kinds, strict=True)]
+        self.values = tf.concat([tf.reshape(part, (-1, size)) for part, size in zip(parts, self._sizes, strict=True)], 1)
 
-    def to_outputs(self, natural: Any) -> list[Any]:
-        """The model's outputs; call `to_logits` before."""
-        parts = tf.split(natural, [math.prod(shape) for shape in self._shapes], axis=1)
+    def to_outputs(self, values: Any) -> list[Any]:
+        """The model's outputs for logits of shape `(rows, D)`, laid out as `values` are."""
+        parts = tf.split(values, self._sizes, axis=1)
         shaped = [tf.reshape(part, (-1, *shape)) for part, shape in zip(parts, self._shapes, strict=True)]
-        return [_TO_OUTPUTS.get(kind, _same)(part) for part, kind in zip(shaped, self.kinds, strict=True)]
+        return [_TO_OUTPUTS.get(kind, _same)(part) for part, kind in zip(shaped, self._kinds, strict=True)]
 
 
 def _log(x: Any) -> Any:
@@ -47,8 +47,8 @@ def _logit(x: Any) -> Any:
     return _log(x) - _log(1 - x)
 
 
-NATURAL: dict[str, Callable[[Any], Any]] = {"softmax": _log, "sigmoid": _logit}
-
+TO_LOGITS: dict[str, Callable[[Any], Any]] = {"softmax": _log, "sigmoid": _logit}
+"""How outputs of these kinds become logits; others are taken as they are."""
 
 _TO_OUTPUTS: dict[str, Callable[[Any], Any]] = {"softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}
 

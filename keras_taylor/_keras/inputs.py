@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_taylor._keras.batches import batches
-from keras_taylor._keras.program import Program, functional
+from keras_taylor._keras.batches import Batch, batches
+from keras_taylor._keras.model import feed
+from keras_taylor._keras.program import Program
 from keras_taylor.errors import BadInput
 
 
@@ -17,9 +18,9 @@ def read_inputs(model: Any, program: Program, data: Any, batch_size: int, exampl
     """The examples as one array per model input, shuffled and without duplicates.
 
     Args:
-        model: it says how `data` are read: by position or by name.
+        model: the order and the names of its inputs tell which part of `data` is which.
         program: the flattened model.
-        data: what `fit` takes; labels are ignored.
+        data: what `fit` takes; labels are left out.
         batch_size: for arrays.
         examples: at most this many, drawn at random from arrays.
         seed: for the draw and the order.
@@ -28,7 +29,7 @@ def read_inputs(model: Any, program: Program, data: Any, batch_size: int, exampl
         BadInput: examples of several shapes, of other shapes than the model's inputs, or not finite.
     """
     given = batches(data, batch_size=batch_size, examples=examples, seed=seed, labels=False)
-    columns = [[np.asarray(part) for part in column] for column in zip(*_standard(functional(model), given), strict=True)]
+    columns = [[np.asarray(part) for part in column] for column in zip(*_in_order(model, given), strict=True)]
     shapes = [{part.shape[1:] for part in column} for column in columns]
     if any(len(one) > 1 for one in shapes):
         raise BadInput(f"All examples must have one shape. Received: {[sorted(one) for one in shapes]}. Resize them.")
@@ -50,8 +51,7 @@ def read_inputs(model: Any, program: Program, data: Any, batch_size: int, exampl
     return [array[order].astype(t.dtype) for array, t in zip(arrays, program.inputs, strict=True)]
 
 
-def _standard(source: Any, given: Any) -> Iterator[list[Any]]:
-    """The inputs of each batch in the model's order, as `predict` takes them."""
+def _in_order(model: Any, given: Iterable[Batch]) -> Iterator[list[Any]]:
+    """The inputs of each batch in the order of the model's inputs."""
     for x, _, _ in given:
-        arrays = keras.tree.map_structure(lambda a: None if a is None else keras.ops.convert_to_tensor(a), x)
-        yield source._standardize_inputs(arrays)
+        yield feed(model, keras.tree.map_structure(lambda a: None if a is None else keras.ops.convert_to_tensor(a), x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,13 +14,13 @@ from keras_taylor._keras.program import Call, functional
 from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.errors import BadInput
 
-RECORDED: dict[str, Callable[[Any, Any], Any]] = {
-    "contribution": lambda activation, gradient: activation * gradient,
-    "absolute": lambda activation, gradient: tf.abs(activation * gradient),
-    "gradient": lambda activation, gradient: tf.abs(gradient),
-    "gradient_square": lambda activation, gradient: gradient**2,
-}
-"""What a probe can record at every position, from the activation and the gradient there."""
+AtPosition = Callable[[Any, Any], Any]
+"""What a probe records at every position, from the activation and the gradient there."""
+
+
+def contribution(activation: Any, gradient: Any) -> Any:
+    """What a position adds to dLoss/d(gate)."""
+    return activation * gradient
 
 
 @keras.saving.register_keras_serializable("keras_taylor")
@@ -85,7 +85,7 @@ class TaylorGate(keras.layers.Wrapper):
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """The wrapped layer's outputs."""
         if self._probe is not None:
-            inputs = probed(inputs, self.axis, {"contribution": self._probe})
+            inputs = probed(inputs, self.axis, [(contribution, self._probe)])
         return self.layer(inputs, *args, **kwargs)
 
     def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -97,14 +97,14 @@ class TaylorGate(keras.layers.Wrapper):
         return {**super().get_config(), "axis": self.axis}
 
 
-def probed(inputs: Any, axis: int, probes: Mapping[str, Any]) -> Any:
+def probed(inputs: Any, axis: int, probes: Sequence[tuple[AtPosition, Any]]) -> Any:
     """The identity, whose gradients with respect to its probes tell what each example and channel contributes.
 
     Args:
         inputs: a tensor, with channels along `axis`.
         axis: of the channels.
-        probes: by what they record, a name of `RECORDED`: zeros of shape `(batch, channels)`. The gradient with respect to a
-            probe is the sum over the positions.
+        probes: what each records, and the probe itself: zeros of shape `(batch, channels)`. The gradient with respect to it is
+            the sum over the positions.
     """
 
     @tf.custom_gradient
@@ -112,11 +112,12 @@ def probed(inputs: Any, axis: int, probes: Mapping[str, Any]) -> Any:
         def gradient(upstream: Any) -> tuple[Any, ...]:
             activation, slope = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
             batch = tf.shape(given[0])[0]
-            return upstream, *(tf.reduce_sum(by_example(RECORDED[name](activation, slope), axis, batch), 1) for name in probes)
+            recorded = (by_example(at_position(activation, slope), axis, batch) for at_position, _ in probes)
+            return upstream, *(tf.reduce_sum(one, 1) for one in recorded)
 
         return tf.identity(x), gradient
 
-    return identity(inputs, *probes.values())
+    return identity(inputs, *(probe for _, probe in probes)) if probes else inputs
 
 
 def by_example(x: Any, axis: int, batch: Any) -> Any:

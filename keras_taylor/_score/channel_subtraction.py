@@ -1,4 +1,4 @@
-"""What a call that reads channels puts out without one of them, from what it puts out with all of them.
+"""The output of a call that reads channels without one of them, from its output with all of them.
 
 A convolution or a dense layer is linear in its inputs: what a channel adds is all that must be computed, not the layer.
 """
@@ -86,7 +86,7 @@ class ChannelSubtraction:
 
 
 def subtraction_for(call: Call, site: ReadSite) -> ChannelSubtraction | None:
-    """The subtraction_for of channels that `call` reads; None where it must be computed anew."""
+    """How channels that `call` reads are subtracted from its output; None where it must be computed anew."""
     operation = call.operation
     rule, _ = rule_for(operation)
     # In half precision, what is left after a channel is taken out again has too few digits.
@@ -107,7 +107,7 @@ def digits_remain(shares: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 
 @contextmanager
 def _without_activation(operation: Any) -> Iterator[None]:
-    """The operation puts out what its activation would see. Past Keras's setter, which tracks what is assigned."""
+    """Switch the operation's activation off. Past Keras's setter, which tracks what is assigned."""
     attributes = vars(operation)
     if attributes.get("activation") is None:
         yield

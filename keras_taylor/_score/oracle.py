@@ -18,8 +18,8 @@ from keras_taylor._keras.model import feed
 from keras_taylor._keras.program import Call, Tensor, infer
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._output.deprecations import renamed
+from keras_taylor._record.forward import check_inputs
 from keras_taylor._record.gate import by_example
-from keras_taylor._record.recorder import check_inputs
 from keras_taylor._score.channel_subtraction import ChannelSubtraction, digits_remain, subtraction_for
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights
@@ -289,7 +289,7 @@ class _Suffix:
 
 
 def _examples(value: Any, examples: Any, batch: Any) -> Any:
-    """The rows of the given examples, of which each may own several."""
+    """The rows of the given examples; an example may have several."""
     shape = tf.shape(value)
     grouped = tf.reshape(value, tf.concat([[batch, shape[0] // batch], shape[1:]], 0))
     taken = tf.reshape(tf.gather(grouped, examples), tf.concat([[-1], shape[1:]], 0))

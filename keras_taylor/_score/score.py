@@ -13,7 +13,6 @@ from keras_taylor._score.scorer import Scorer
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.criteria._base import FROM_DATA, FROM_LOSS
 from keras_taylor.errors import BadInput, whole_number
 
 DEFAULT_CRITERION = "taylor_gate"
@@ -198,16 +197,16 @@ def _scored(
     seed: int,
     verbose: Any,
 ) -> list[Scores]:
-    needs = frozenset[str]().union(*(one.needs for one in criteria))
     if labels not in ("auto", "given", "sampled"):
         raise BadInput(f"labels must be 'auto', 'given' or 'sampled'. Received: {labels!r}.")
     draws = None if draws is None else whole_number("draws", draws)
-    if not needs & FROM_DATA:
+    names = [one.name for one in criteria if one.needs_data]
+    if not names:
         return Scorer(graph, criteria, seed=seed)()
     if data is None:
-        name = next(one.name for one in criteria if one.needs & FROM_DATA)
-        raise BadInput(f"data must be given for criterion {name!r}. Received: None. Pass x and y, or a data set.")
-    wanted = {"auto": None, "given": True, "sampled": False}[labels] if needs & FROM_LOSS else False
+        raise BadInput(f"data must be given for criterion {names[0]!r}. Received: None. Pass x and y, or a data set.")
+    needs_loss = any(one.needs_loss for one in criteria)
+    wanted = {"auto": None, "given": True, "sampled": False}[labels] if needs_loss else False
     given = batches(
         data,
         batch_size=batch_size,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor._keras.batches import Batch, length
-from keras_taylor._keras.heads import LIKELIHOODS
 from keras_taylor._keras.losses import objectives
-from keras_taylor._record.gauss_newton import warn_where_bent
-from keras_taylor._record.recorder import Recorder, from_weights, record
-from keras_taylor._record.weight_statistics import map_sizes
+from keras_taylor._record.map_sizes import map_sizes
+from keras_taylor._record.recorder import Recorder, from_weights
+from keras_taylor._record.statistics import statistics_named
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.broken_weights import broken_weights
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.criteria import Criterion
-from keras_taylor.criteria._base import FROM_DATA, FROM_LOSS, normalized
+from keras_taylor.criteria._base import normalized
 from keras_taylor.errors import BadInput, listed, warn
 
 _DRAWS_OF_LABELS = 4
-"""Of sampled labels, for each example: a single one may be led astray by a rare label."""
+"""How often labels are sampled for each example: a single draw may be led astray by a rare label."""
 
 
 class Scorer:
@@ -57,7 +56,9 @@ class Scorer:
         self.sampled = sampled
         self.seed = seed
         self.repeats = (draws or _DRAWS_OF_LABELS) if sampled else 1
-        self._recorder = self._recorder_for(loss, draws or 1) if self._numbers(of_data=True) else None
+        self._of_weights = [number for number, one in enumerate(self.criteria) if not one.needs_data]
+        self._of_data = [number for number, one in enumerate(self.criteria) if one.needs_data]
+        self._recorder = self._made_recorder(loss, draws or 1) if self._of_data else None
 
     def __call__(self, batches: Iterable[Batch] = (), progress: Any = None) -> list[Scores]:
         """Score on these batches.
@@ -74,45 +75,38 @@ class Scorer:
             BadInput: batches that do not fit the model, or a layer about which a criterion has nothing to say.
         """
         states = [one.init(self.graph.channels, np.random.default_rng(self.seed)) for one in self.criteria]
-        constant, seen = from_weights(self.graph, self._needs(of_data=False)), 0
-        for number in self._numbers(of_data=False):
+        constant, seen = from_weights(self.graph, self._needs(self._of_weights)), 0
+        for number in self._of_weights:
             states[number] = self.criteria[number].update(states[number], constant)
-
-        def passes() -> Iterator[Batch]:
-            nonlocal seen
-            for batch in batches:
-                seen += length(batch[0])
-                for _ in range(self.repeats):
-                    yield batch
-
         if self._recorder is not None:
-            for found in record(self._recorder, passes()):
-                for number in self._numbers(of_data=True):
-                    states[number] = self.criteria[number].update(states[number], found)
-                if progress is not None:
-                    progress.add(1)
+            for position, (x, y, weight) in enumerate(batches):
+                for _ in range(self.repeats):
+                    found = self._recorder(x, y, weight, position)
+                    for number in self._of_data:
+                        states[number] = self.criteria[number].update(states[number], found)
+                    if progress is not None:
+                        progress.add(1)
+                seen += length(x)
         return [self._finished(one, state, seen) for one, state in zip(self.criteria, states, strict=True)]
 
-    def _numbers(self, of_data: bool) -> list[int]:
-        """Which criteria look at data, or which do not."""
-        return [number for number, one in enumerate(self.criteria) if bool(one.needs & FROM_DATA) == of_data]
+    def _needs(self, numbers: Sequence[int]) -> frozenset[str]:
+        return frozenset[str]().union(*(self.criteria[number].needs for number in numbers))
 
-    def _needs(self, of_data: bool) -> frozenset[str]:
-        return frozenset[str]().union(*(self.criteria[number].needs for number in self._numbers(of_data)))
-
-    def _recorder_for(self, loss: Any, draws: int) -> Recorder:
-        """A recorder with the losses that the criteria ask for, and warnings about what they cannot give."""
-        needs = self._needs(of_data=True)
-        if "linear_change" in needs and self.sampled:
-            raise BadInput("labels must be 'given' for criterion 'taylor_logits'. Received: 'sampled'. Choose 'taylor2'.")
-        losses = objectives(self.graph.model, loss, self.seed, labels=bool(needs & FROM_LOSS) and not self.sampled)
-        if "gauss_newton" in needs:
-            warn_where_bent(self.graph, losses.kinds)
-        if "fisher" in needs and not set(losses.kinds) <= LIKELIHOODS:
-            warn(
-                "Fisher information takes an output that is neither softmax nor sigmoid as Gaussian with unit variance. "
-                f"Received: outputs that are {', '.join(losses.kinds)}. Where the scale matters, use curvature='gauss_newton'."
-            )
+    def _made_recorder(self, loss: Any, draws: int) -> Recorder:
+        """A recorder with the losses that the criteria ask for, after warnings about what they cannot tell."""
+        needs = self._needs(self._of_data)
+        for statistic in statistics_named(needs):
+            if self.sampled and not statistic.takes_sampled_labels:
+                name = next(one.name for one in self.criteria if statistic.name in one.needs)
+                raise BadInput(
+                    f"labels must be 'given' for criterion {name!r}. Received: 'sampled', or data without labels. Pass labels, "
+                    "or choose another criterion, such as 'taylor2'."
+                )
+        needs_loss = any(one.needs_loss for one in self.criteria)
+        losses = objectives(self.graph.model, loss, self.seed, labels=needs_loss and not self.sampled)
+        for statistic in statistics_named(needs):
+            for text in statistic.caveats(self.graph, losses.kinds):
+                warn(text)
         return Recorder(self.graph, needs, losses, draws, self.seed)
 
     def _finished(self, criterion: Criterion, state: Any, seen: int) -> Scores:
@@ -130,17 +124,15 @@ class Scorer:
         values = normalized(values, [group.channels for group in graph.groups], criterion.normalize)
         if criterion.flops:
             values = values - criterion.flops * _megaflops(graph)
-        return Scores(graph, values, criterion.name, {**criterion.settings(), **self._circumstances(criterion, seen)})
-
-    def _circumstances(self, criterion: Criterion, seen: int) -> Mapping[str, Any]:
-        labels = ("sampled" if self.sampled else "given") if criterion.needs & (FROM_LOSS | {"labels"}) else None
-        return {"examples": seen if criterion.needs & FROM_DATA else 0, "labels": labels, "seed": self.seed}
+        labels = ("sampled" if self.sampled else "given") if criterion.needs_loss or "labels" in criterion.needs else None
+        how = {"examples": seen if criterion.needs_data else 0, "labels": labels, "seed": self.seed}
+        return Scores(graph, values, criterion.name, {**criterion.settings(), **how})
 
 
 def _megaflops(graph: ChannelGraph) -> NDArray[np.float64]:
-    """Millions of FLOPs of each channel's own map: 2 (MACs + positions), as the paper counts a convolution with bias."""
+    """Millions of FLOPs of each channel's map: 2 (MACs + positions), as the paper counts a convolution with bias."""
     macs, _ = graph.cost.by_layer()
-    own = np.zeros(graph.channels)
+    found = np.zeros(graph.channels)
     for ids, name in graph.births:
-        np.add.at(own, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
-    return (own + 2.0 * map_sizes(graph)) / 1e6
+        np.add.at(found, graph.channel[ids], 2.0 * macs.get(name, 0.0) / max(len(ids), 1))
+    return (found + 2.0 * map_sizes(graph)) / 1e6

@@ -135,9 +135,13 @@ class Cost:
         """One of `budgets` for `counts` kept positions per axis."""
         return round(self._terms[budget].total(counts))
 
-    def totals(self, keep: NDArray[np.bool_] | None = None) -> dict[str, int]:
-        """All of `budgets` with the channels that `keep`, a boolean per channel, leaves; of the whole graph by default."""
-        counts = self.full if keep is None else self.counts(keep)
+    def totals(self, keep_channels: NDArray[np.bool_] | None = None) -> dict[str, int]:
+        """All of `budgets`.
+
+        Args:
+            keep_channels: a boolean per channel, shape `(channels,)`; all channels are kept by default.
+        """
+        counts = self.full if keep_channels is None else self.counts(keep_channels)
         return {budget: self.total(budget, counts) for budget in self.budgets}
 
     def macs(self, counts: Counts) -> int:

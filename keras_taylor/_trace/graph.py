@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.table import Table
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from keras_taylor._keras.program import Program, flatten
-from keras_taylor._output.tables import render, table
+from keras_taylor._output.results import Result
+from keras_taylor._output.tables import table
 from keras_taylor._trace.cost import Cost
+from keras_taylor.errors import listed
 from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Lock, LockReason, Step, rule_for
 
 
@@ -43,7 +46,7 @@ class LayerGroup:
         return f"{first} + {len(rest)} tied" if rest else first
 
 
-class ChannelGraph:
+class ChannelGraph(Result):
     """The channels of a model. Made by `kt.trace`; read-only.
 
     Attributes:
@@ -135,39 +138,31 @@ class ChannelGraph:
         """What the MACs leave out: operations without a rule, and lengths that are not known before the model runs."""
         unruled = [step.call.name for step in self.steps if step.rule is _LOCKED]
         open_ended = any(step.rule.kernels and None in step.call.outputs[0].shape[1:] for step in self.steps)
-        return tuple(
-            text
-            for text, holds in (
-                (
-                    f"MACs of operations without a rule are not counted: {', '.join(unruled[:8])}"
-                    + ", ..." * (len(unruled) > 8),
-                    unruled,
-                ),
-                (
-                    "Unknown lengths count as 1: MACs are those of one position. Trace a model with a full input shape.",
-                    open_ended,
-                ),
-            )
-            if holds
-        )
+        found = []
+        if unruled:
+            found.append(f"MACs of operations without a rule are not counted: {listed(unruled, most=8)}.")
+        if open_ended:
+            found.append("Unknown lengths count as 1: MACs are those of one position. Trace a model with a full input shape.")
+        return tuple(found)
 
-    def __str__(self) -> str:
+    def parts(self) -> Sequence[Table | str]:
+        """A table of the layer groups, with channels, costs, ties and locks."""
         title = f"{self.name}: {_si(self.macs)}MACs, {_si(self.params)}params (1 MAC = 1)"
         columns = ("layer group", "channels>", "locked>", "MACs>", "params>", "tied to", "why locked")
         made = table(title, columns, caption="\n".join(self.notes))
         macs, params = self.cost.by_layer()
         for group in self.groups:
-            own = group.producers
+            first, *tied = group.producers
             made.add_row(
-                own[0],
+                first,
                 str(len(group.channels)),
                 str(group.locked),
-                _si(sum(macs.get(name, 0) for name in own)),
-                _si(sum(params.get(name, 0) for name in own)),
-                ", ".join(own[1:4]) + (f" and {len(own) - 4} more" if len(own) > 4 else ""),
+                _si(sum(macs.get(name, 0) for name in group.producers)),
+                _si(sum(params.get(name, 0) for name in group.producers)),
+                listed(tied, most=3),
                 group.reason,
             )
-        return render(made)
+        return [made]
 
     def __repr__(self) -> str:
         return f"<ChannelGraph {self.name!r}: {self.channels} channels, {self.macs:,} MACs, {self.params:,} params>"

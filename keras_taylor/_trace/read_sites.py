@@ -35,8 +35,8 @@ class ReadSite:
 
         Args:
             x: the tensor that is read, shape `(rows, ...)`.
-            values: shape `(positions,)`, or `(examples, positions)` for values of each example's own. Where positions were
-                folded into the batch axis, an example has several rows.
+            values: shape `(positions,)`, or `(examples, positions)` where examples differ. Where positions were folded into the
+                batch axis, an example has several rows.
         """
         shape = [1] * len(x.shape)
         shape[self.axis] = x.shape[self.axis]
@@ -57,6 +57,7 @@ class ReadSites:
     Attributes:
         by_call: the site of a call, by id of the call.
         columns: the channel of every column.
+        site_of: the number of the site of every column.
         channels: number of channels of the graph.
     """
 

@@ -3,7 +3,15 @@
 import importlib
 import pkgutil
 
-from keras_taylor.criteria._base import Criterion, Filters, Record, criterion_for, register_criterion, registered
+from keras_taylor.criteria._base import (
+    Criterion,
+    KernelCriterion,
+    MeanOverExamples,
+    criterion_for,
+    register_criterion,
+    registered,
+)
+from keras_taylor.criteria._statistics import Filters, Record
 from keras_taylor.criteria.activation import Activation
 from keras_taylor.criteria.activation_std import ActivationStd
 from keras_taylor.criteria.apoz import APoZ
@@ -38,7 +46,9 @@ __all__ = [
     "Blend",
     "Criterion",
     "Filters",
+    "KernelCriterion",
     "Magnitude",
+    "MeanOverExamples",
     "MutualInformation",
     "Random",
     "Record",

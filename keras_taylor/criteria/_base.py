@@ -2,88 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_taylor.criteria._statistics import DATA, LOSS, Array, Record, check_needs, statistics_declared, statistics_from
 from keras_taylor.errors import BadInput, unknown_name
-
-Array = NDArray[np.float64]
-
-FROM_WEIGHTS = frozenset({"filters", "readers", "scales"})
-"""Statistics that need no data."""
-
-FROM_LOSS = frozenset(
-    {"contribution", "absolute_members", "absolute_positions", "gradient", "gradient_square"}
-    | {"gauss_newton", "hutchinson", "linear_change"}
-)
-"""Statistics that need labelled data and a loss."""
-
-FROM_DATA = FROM_LOSS | {"activation", "activation_square", "variance", "zeros", "labels", "fisher"}
-"""Statistics that need data."""
-
-STATISTICS = FROM_WEIGHTS | FROM_DATA
-
-
-@dataclass(frozen=True, eq=False)
-class Filters:
-    """A kernel: `kernel[i, f]` are the weights that belong to `channels[f]`."""
-
-    kernel: Array
-    channels: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """What a criterion may look at: always the first three attributes, and the statistics that its `needs` name.
-
-    A *site* is a place where channels are read; silencing a channel silences it at all of its sites, which are its *members*.
-    Activations are those that are read there: after BatchNorm and ReLU, where these follow. Everything has one row for each
-    example of the batch, shape `(batch, K)`, but `labels` and what comes from weights.
-
-    Attributes:
-        channels: number of channels of the model, K.
-        positions: size of each channel's map where it is born, shape `(K,)`; the paper's M.
-        groups: the channels of each layer group.
-        contribution: dLoss/d(gate): the sum over positions and members of activation times gradient.
-        absolute_members: the same, with the absolute value of what each member adds up to.
-        absolute_positions: the same, with the absolute value at every position of every member.
-        gradient: sum over positions and members of the absolute gradient.
-        gradient_square: the same of its square.
-        activation: mean of the channel's activations.
-        activation_square: sum over positions and members of the square.
-        variance: variance of the channel's activations within the example.
-        zeros: share of the channel's activations that are zero.
-        labels: class of each example, shape `(batch,)`.
-        gauss_newton: diagonal of the Gauss-Newton matrix of the loss with respect to the gates, exact; where the net is
-            piecewise linear, d2Loss/d(gate)2.
-        fisher: an unbiased estimate of it for softmax and sigmoid outputs, from labels drawn from the model's predictions.
-        linear_change: the change of the loss when the channel is silenced, if the model's logits (or other outputs) were linear
-            in its gate.
-        hutchinson: an unbiased estimate of d2Loss/d(gate)2, from random directions.
-        filters: the kernels of all producers, by filter.
-        readers: the kernels of all consumers, by the channel that they read.
-        scales: the factors of all normalisations (BatchNorm's gamma).
-    """
-
-    channels: int
-    positions: Array
-    groups: Sequence[NDArray[np.int64]]
-    statistics: Mapping[str, Any] = field(default_factory=dict)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in STATISTICS and name not in self.statistics:
-            raise BadInput(f"A criterion must name in `needs` what it looks at. Received: {name!r}, which is not named.")
-        if name in STATISTICS:
-            return self.statistics[name]
-        raise AttributeError(f"A record has no {name!r}. It has: {', '.join(sorted(STATISTICS))}.")
 
 
 class Criterion:
     """Scores channels. `init`, `update` once per batch (once in all without data), `result`; the state is yours.
+
+    A criterion with options is a frozen dataclass: see `apoz.py` for a short one.
 
     Attributes:
         needs: the statistics of a `Record` that it looks at, of the class or of one instance; only these are computed.
@@ -123,17 +55,26 @@ class Criterion:
         """One score per channel, shape `(channels,)`; higher is kept longer, NaN where there was nothing to look at."""
         raise TypeError(f"{type(self).__name__} must define init, update and result.")
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether it looks at more than the weights."""
+        return bool(self.needs & statistics_from(DATA, LOSS))
+
+    @property
+    def needs_loss(self) -> bool:
+        """Whether it looks at the loss on labelled data."""
+        return bool(self.needs & statistics_from(LOSS))
+
     def settings(self) -> dict[str, Any]:
         """The options, for reports."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_") and name not in _NO_OPTIONS}
 
-    @staticmethod
-    def check_options(normalize: str | None, flops: float) -> None:
-        """Raise `BadInput` unless both options are usable."""
-        if normalize not in ("l2", "mean", None):
-            raise BadInput(f"normalize of a criterion must be 'l2', 'mean' or None. Received: {normalize!r}.")
-        if not flops >= 0:
-            raise BadInput(f"flops of a criterion must be a number of at least 0. Received: {flops!r}.")
+    def __post_init__(self) -> None:
+        """Check the options of a criterion that is a dataclass; more of them are checked by overriding this."""
+        if self.normalize not in ("l2", "mean", None):
+            raise BadInput(f"normalize of a criterion must be 'l2', 'mean' or None. Received: {self.normalize!r}.")
+        if not self.flops >= 0:
+            raise BadInput(f"flops of a criterion must be a number of at least 0. Received: {self.flops!r}.")
 
     def check_option(self, option: str, allowed: Sequence[str]) -> None:
         """Raise `BadInput` unless the attribute `option` is one of the allowed words."""
@@ -142,22 +83,26 @@ class Criterion:
             words = " or ".join(repr(word) for word in allowed)
             raise BadInput(f"{option} of {type(self).__name__} must be {words}. Received: {value!r}.")
 
+    def _fix(self, **attributes: Any) -> None:
+        """Set what follows from the options, such as `needs`; to be called in `__post_init__`, as dataclasses are frozen."""
+        for name, value in attributes.items():
+            object.__setattr__(self, name, value)
+
 
 _NO_OPTIONS = ("needs", "by_batch")
 
 
 class MeanOverExamples(Criterion):
-    """A criterion that averages one number per example and channel over the examples.
+    """A criterion that averages one number per example and channel over the examples: define `needs` and `each`.
 
-    Args:
-        normalize: `"l2"` or `"mean"` per layer group, or None.
-        flops: what a million FLOPs of the map take off the score.
+    Example:
+        >>> import numpy as np, keras_taylor as kt
+        >>> class MeanSquare(kt.criteria.MeanOverExamples):
+        ...     needs = frozenset({"contribution"})
+        ...     def each(self, record):
+        ...         return record.contribution ** 2
+        >>> kt.testing.check_criterion(MeanSquare())
     """
-
-    def __init__(self, normalize: str | None = None, flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        self.normalize = normalize
-        self.flops = flops
 
     def each(self, record: Record) -> Array:
         """One number per example and channel, shape `(batch, K)`."""
@@ -180,22 +125,27 @@ class MeanOverExamples(Criterion):
 
 
 class KernelCriterion(Criterion):
-    """A criterion that measures kernels: a sum over the members of each channel.
+    """A criterion that measures kernels, and sums over the members of each channel: define `measure`.
 
-    Args:
+    Attributes:
         members: `"filters"` measures the filters that make a channel, as the papers do; `"group"` also the scales that it
             passes and the kernels that read it, as Torch-Pruning does.
-        normalize: `"l2"` or `"mean"` per layer group, or None.
-        flops: what a million FLOPs of the map take off the score.
+
+    Example:
+        >>> import numpy as np, keras_taylor as kt
+        >>> class Largest(kt.criteria.KernelCriterion):
+        ...     def measure(self, kernel):
+        ...         return np.abs(kernel).max(axis=0)
+        >>> kt.testing.check_criterion(Largest())
     """
 
-    def __init__(self, members: str = "filters", normalize: str | None = "l2", flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        self.members = members
+    needs = frozenset({"filters"})
+    members: str = "filters"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_option("members", ("filters", "group"))
-        self.normalize = normalize
-        self.flops = flops
-        self.needs = frozenset({"filters"}) if members == "filters" else FROM_WEIGHTS
+        self._fix(needs=frozenset({"filters"} if self.members == "filters" else {"filters", "readers", "scales"}))
 
     def measure(self, kernel: Array) -> Array:
         """One number for each column of `kernel`."""
@@ -237,7 +187,8 @@ def register_criterion(name: str) -> Callable[[_Kind], _Kind]:
     """Class decorator: `kt.score(criterion=name)` makes the criterion with its default options."""
 
     def register(kind: _Kind) -> _Kind:
-        check_needs(kind.needs)
+        if statistics_declared():  # the criteria of this package are registered before
+            check_needs(kind.needs)
         if name in _REGISTRY and _REGISTRY[name].__qualname__ != kind.__qualname__:
             raise BadInput(
                 f"The name of a criterion must be free. Received: {name!r}, which is {_REGISTRY[name].__qualname__}."
@@ -247,13 +198,6 @@ def register_criterion(name: str) -> Callable[[_Kind], _Kind]:
         return kind
 
     return register
-
-
-def check_needs(needs: frozenset[str]) -> None:
-    """Raise `BadInput` unless every name is a statistic."""
-    unknown = sorted(needs - STATISTICS)
-    if unknown:
-        raise BadInput(f"needs of a criterion must be among {sorted(STATISTICS)}. Received: {unknown}.")
 
 
 def registered() -> dict[str, type[Criterion]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
+from keras_taylor.criteria._base import Criterion, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("activation_std")
+@dataclass(frozen=True)
 class ActivationStd(Criterion):
     """Standard deviation of a channel's activations over examples and positions; needs data, but no labels.
 
@@ -26,12 +29,10 @@ class ActivationStd(Criterion):
         ['activation', 'variance']
     """
 
-    needs = frozenset({"activation", "variance"})
+    normalize: str | None = "l2"
+    flops: float = 0.0
 
-    def __init__(self, normalize: str | None = "l2", flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        self.normalize = normalize
-        self.flops = flops
+    needs = frozenset({"activation", "variance"})
 
     def init(self, channels: int, rng: np.random.Generator) -> Any:
         """Examples; mean; sum of squared deviations of examples' means; sum of variances within examples."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
+from dataclasses import dataclass
+
+from keras_taylor.criteria._base import MeanOverExamples, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("apoz")
+@dataclass(frozen=True)
 class APoZ(MeanOverExamples):
     """`1 - APoZ`: the share of a channel's activations that are *not* zero; needs data, but no labels.
 
@@ -24,10 +28,10 @@ class APoZ(MeanOverExamples):
         ['zeros']
     """
 
-    needs = frozenset({"zeros"})
+    normalize: str | None = "l2"
+    flops: float = 0.0
 
-    def __init__(self, normalize: str | None = "l2", flops: float = 0.0) -> None:
-        super().__init__(normalize, flops)
+    needs = frozenset({"zeros"})
 
     def each(self, record: Record) -> Array:
         """The share of each example."""

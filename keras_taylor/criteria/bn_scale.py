@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
+from keras_taylor.criteria._base import Criterion, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("bn_scale")
+@dataclass(frozen=True)
 class BatchNormScale(Criterion):
     """`|gamma|`, averaged over the normalisations that the channel passes; needs no data.
 
@@ -28,12 +31,10 @@ class BatchNormScale(Criterion):
         ['scales']
     """
 
-    needs = frozenset({"scales"})
+    normalize: str | None = None
+    flops: float = 0.0
 
-    def __init__(self, normalize: str | None = None, flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        self.normalize = normalize
-        self.flops = flops
+    needs = frozenset({"scales"})
 
     def init(self, channels: int, rng: np.random.Generator) -> Any:
         """Sum, and number of scales."""

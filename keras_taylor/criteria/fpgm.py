@@ -1,13 +1,17 @@
-"""FPGM: how far a channel's filter is from the other filters of its layer."""
+"""FPGM: the distance of a channel's filter from the other filters of its layer."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
+from keras_taylor.criteria._base import KernelCriterion, register_criterion
+from keras_taylor.criteria._statistics import Array
 
 
 @register_criterion("fpgm")
+@dataclass(frozen=True)
 class FPGM(KernelCriterion):
     """`sum over f of |w_k - w_f|`: filters near the geometric median can be replaced by the others; needs no data.
 
@@ -27,8 +31,9 @@ class FPGM(KernelCriterion):
         array([6.  , 9.24, 5.24])
     """
 
-    def __init__(self, members: str = "filters", normalize: str | None = "mean", flops: float = 0.0) -> None:
-        super().__init__(members, normalize, flops)
+    members: str = "filters"
+    normalize: str | None = "mean"
+    flops: float = 0.0
 
     def measure(self, kernel: Array) -> Array:
         """The sum of the distances to the other columns."""

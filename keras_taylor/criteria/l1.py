@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
+from keras_taylor.criteria._base import KernelCriterion, register_criterion
+from keras_taylor.criteria._statistics import Array
 
 
 @register_criterion("l1")
+@dataclass(frozen=True)
 class L1(KernelCriterion):
     """`sum of |w|` over the filter, summed over tied producers, divided by the mean of its layer; needs no data.
 
@@ -26,8 +30,9 @@ class L1(KernelCriterion):
         {'members': 'group', 'normalize': 'mean', 'flops': 0.0}
     """
 
-    def __init__(self, members: str = "filters", normalize: str | None = "mean", flops: float = 0.0) -> None:
-        super().__init__(members, normalize, flops)
+    members: str = "filters"
+    normalize: str | None = "mean"
+    flops: float = 0.0
 
     def measure(self, kernel: Array) -> Array:
         """The sum of the absolute values."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
+from keras_taylor.criteria._base import KernelCriterion, register_criterion
+from keras_taylor.criteria._statistics import Array
 
 
 @register_criterion("l2")
+@dataclass(frozen=True)
 class L2(KernelCriterion):
     """`sqrt(sum of w^2)` over the filter; tied producers count as one long filter; needs no data.
 
@@ -27,9 +31,10 @@ class L2(KernelCriterion):
         'l2'
     """
 
-    def __init__(self, members: str = "filters", root: bool = True, normalize: str | None = "mean", flops: float = 0.0) -> None:
-        super().__init__(members, normalize, flops)
-        self.root = root
+    members: str = "filters"
+    root: bool = True
+    normalize: str | None = "mean"
+    flops: float = 0.0
 
     def measure(self, kernel: Array) -> Array:
         """The sum of the squares."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, KernelCriterion, Record, register_criterion
+from keras_taylor.criteria._base import KernelCriterion, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("lamp")
+@dataclass(frozen=True)
 class LAMP(KernelCriterion):
     """`s_k / sum of s_f over the channels f of the layer with s_f >= s_k`, with `s = sum of w^2`; needs no data.
 
@@ -26,11 +29,11 @@ class LAMP(KernelCriterion):
     Example:
         >>> import keras_taylor as kt
         >>> kt.criteria.LAMP().settings()
-        {'members': 'filters', 'normalize': None, 'flops': 0.0}
+        {'members': 'filters', 'flops': 0.0}
     """
 
-    def __init__(self, members: str = "filters", flops: float = 0.0) -> None:
-        super().__init__(members, None, flops)
+    members: str = "filters"
+    flops: float = 0.0
 
     def measure(self, kernel: Array) -> Array:
         """The sum of the squares."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, KernelCriterion, register_criterion
+from dataclasses import dataclass
+
+from keras_taylor.criteria._base import KernelCriterion, register_criterion
+from keras_taylor.criteria._statistics import Array
 
 
 @register_criterion("magnitude")
+@dataclass(frozen=True)
 class Magnitude(KernelCriterion):
     """Mean of the squared weights of the filter, summed over tied producers; needs no data.
 
@@ -22,10 +26,8 @@ class Magnitude(KernelCriterion):
         ['filters']
     """
 
-    needs = frozenset({"filters"})
-
-    def __init__(self, normalize: str | None = "l2", flops: float = 0.0) -> None:
-        super().__init__("filters", normalize, flops)
+    normalize: str | None = "l2"
+    flops: float = 0.0
 
     def measure(self, kernel: Array) -> Array:
         """The mean of the squares."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
-from keras_taylor.errors import BadInput
+from keras_taylor.criteria._base import Criterion, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
+from keras_taylor.errors import whole_number
 
 
 @register_criterion("mutual_information")
+@dataclass(frozen=True)
 class MutualInformation(Criterion):
     """Information gain `H(x) + H(y) - H(x, y)` in nats, with x the quantised mean activation and y the class of an example.
 
@@ -31,15 +34,15 @@ class MutualInformation(Criterion):
         ['activation', 'labels']
     """
 
+    bins: int = 8
+    normalize: str | None = "l2"
+    flops: float = 0.0
+
     needs = frozenset({"activation", "labels"})
 
-    def __init__(self, bins: int = 8, normalize: str | None = "l2", flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        if bins < 2:
-            raise BadInput(f"bins of MutualInformation must be at least 2. Received: {bins!r}.")
-        self.bins = bins
-        self.normalize = normalize
-        self.flops = flops
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number("bins of MutualInformation", self.bins, least=2)
 
     def init(self, channels: int, rng: np.random.Generator) -> Any:
         """No activations and labels yet."""
@@ -63,5 +66,5 @@ class MutualInformation(Criterion):
 
 
 def _entropy(share: Array) -> Array:
-    """Of each row."""
+    """The entropy of each row, in nats."""
     return -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
+from dataclasses import dataclass
+
+from keras_taylor.criteria._base import MeanOverExamples, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("obd")
+@dataclass(frozen=True)
 class OBD(MeanOverExamples):
     """Mean over the examples of `h / 2`, with `h = d2Loss/d(gate)2`: the change of the loss where the gradient is zero.
 
@@ -30,13 +34,16 @@ class OBD(MeanOverExamples):
         ['gauss_newton']
     """
 
+    curvature: str = "fisher"
+    normalize: str | None = None
+    flops: float = 0.0
+
     needs = frozenset({"fisher"})
 
-    def __init__(self, curvature: str = "fisher", normalize: str | None = None, flops: float = 0.0) -> None:
-        super().__init__(normalize, flops)
-        self.curvature = curvature
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_option("curvature", ("gauss_newton", "fisher", "hutchinson", "empirical_fisher"))
-        self.needs = frozenset({"contribution" if curvature == "empirical_fisher" else curvature})
+        self._fix(needs=frozenset({"contribution" if self.curvature == "empirical_fisher" else self.curvature}))
 
     def each(self, record: Record) -> Array:
         """Half the curvature."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Criterion, register_criterion
+from keras_taylor.criteria._base import Criterion, register_criterion
+from keras_taylor.criteria._statistics import Array
 
 
 @register_criterion("random")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, MeanOverExamples, Record, normalized, register_criterion
+from keras_taylor.criteria._base import MeanOverExamples, normalized, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("taylor")
+@dataclass(frozen=True)
 class Taylor(MeanOverExamples):
     """Mean over the examples of `|(1/M) * sum over positions of activation * gradient|`, l2-normalised per layer.
 
@@ -37,33 +40,32 @@ class Taylor(MeanOverExamples):
     Example:
         >>> import keras_taylor as kt
         >>> kt.criteria.Taylor(spatial="sum", normalize=None).settings()
-        {'spatial': 'sum', 'aggregate': 'eq8', 'tied': 'signed', 'normalize': None, 'flops': 0.0}
+        {'spatial': 'sum', 'normalize': None, 'flops': 0.0, 'aggregate': 'eq8', 'tied': 'signed'}
     """
+
+    spatial: str = "mean"
+    normalize: str | None = "l2"
+    flops: float = 0.0
+    aggregate: str = "eq8"
+    tied: str = "signed"
 
     needs = frozenset({"contribution"})
 
-    def __init__(
-        self,
-        spatial: str = "mean",
-        normalize: str | None = "l2",
-        flops: float = 0.0,
-        aggregate: str = "eq8",
-        tied: str = "signed",
-    ) -> None:
-        self.spatial, self.aggregate, self.tied = spatial, aggregate, tied
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_option("spatial", ("mean", "sum"))
         self.check_option("aggregate", ("eq8", "nvlabs", "jacobgil"))
-        self.check_option("tied", ("signed",) if aggregate != "eq8" else ("signed", "absolute"))
-        super().__init__(None if aggregate == "nvlabs" else normalize, flops)
-        self.by_batch = aggregate == "nvlabs"
-        self._looks_at = "absolute_positions" if aggregate == "nvlabs" else "contribution"
-        if tied == "absolute":
-            self._looks_at = "absolute_members"
-        self.needs = frozenset({self._looks_at})
+        self.check_option("tied", ("signed",) if self.aggregate != "eq8" else ("signed", "absolute"))
+        looks_at = "absolute_members" if self.tied == "absolute" else "contribution"
+        if self.aggregate == "nvlabs":
+            looks_at = "absolute_positions"
+            self._fix(normalize=None, by_batch=True)
+        self._fix(needs=frozenset({looks_at}))
 
     def each(self, record: Record) -> Array:
-        """What each example says."""
-        found: Array = getattr(record, self._looks_at)
+        """The contribution in each example, as `spatial`, `tied` and `aggregate` ask for it."""
+        (looks_at,) = self.needs
+        found: Array = getattr(record, looks_at)
         if self.spatial == "mean":
             found = found / record.positions
         return np.abs(found) if self.aggregate == "eq8" else found
@@ -86,6 +88,16 @@ class TaylorGateSum(Taylor):
     """`|dLoss/d(gate)|`, averaged over the examples: Taylor without 1/M and without normalisation.
 
     The default: ranked per budget saved, it kept more accuracy than Eq. 8 before fine-tuning (docs/results/one_shot.md).
+
+    Args:
+        normalize: `"l2"` or `"mean"` per layer, or None.
+        flops: as in `Taylor`.
+        tied: as in `Taylor`.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> kt.criteria.criterion_for("taylor_gate").settings()
+        {'spatial': 'sum', 'normalize': None, 'flops': 0.0, 'aggregate': 'eq8', 'tied': 'signed'}
     """
 
     def __init__(self, normalize: str | None = None, flops: float = 0.0, tied: str = "signed") -> None:

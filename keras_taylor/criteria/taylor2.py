@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
+from keras_taylor.criteria._base import MeanOverExamples, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("taylor2")
+@dataclass(frozen=True)
 class Taylor2(MeanOverExamples):
     """Mean over the examples of `|-c + h/2|`, with `c = dLoss/d(gate)` and `h = d2Loss/d(gate)2`.
 
@@ -29,16 +33,18 @@ class Taylor2(MeanOverExamples):
         ['contribution', 'fisher']
     """
 
+    curvature: str = "fisher"
+    absolute: str = "examples"
+    normalize: str | None = None
+    flops: float = 0.0
+
     needs = frozenset({"contribution", "fisher"})
 
-    def __init__(
-        self, curvature: str = "fisher", absolute: str = "examples", normalize: str | None = None, flops: float = 0.0
-    ) -> None:
-        super().__init__(normalize, flops)
-        self.curvature, self.absolute = curvature, absolute
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_option("curvature", ("gauss_newton", "fisher", "hutchinson"))
         self.check_option("absolute", ("mean", "examples"))
-        self.needs = frozenset({"contribution", curvature})
+        self._fix(needs=frozenset({"contribution", self.curvature}))
 
     def each(self, record: Record) -> Array:
         """The change of each example's loss."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_taylor.criteria._base import Array, Criterion, Record, register_criterion
+from keras_taylor.criteria._base import Criterion, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("taylor_2019")
+@dataclass(frozen=True)
 class Taylor2019(Criterion):
     """Mean over the batches of `(dLoss/d(gate))^2`, where the loss is the mean over the batch.
 
@@ -28,13 +31,11 @@ class Taylor2019(Criterion):
         True
     """
 
+    normalize: str | None = None
+    flops: float = 0.0
+
     needs = frozenset({"contribution"})
     by_batch = True
-
-    def __init__(self, normalize: str | None = None, flops: float = 0.0) -> None:
-        self.check_options(normalize, flops)
-        self.normalize = normalize
-        self.flops = flops
 
     def init(self, channels: int, rng: np.random.Generator) -> Any:
         """Sum, and number of batches."""

@@ -1,20 +1,24 @@
-"""Taylor's expansion of the logits instead of the loss: the loss itself is taken as it is."""
+"""First-order Taylor of the logits, put into the loss as it is."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from keras_taylor.criteria._base import Array, MeanOverExamples, Record, register_criterion
+from keras_taylor.criteria._base import MeanOverExamples, register_criterion
+from keras_taylor.criteria._statistics import Array, Record
 
 
 @register_criterion("taylor_logits")
+@dataclass(frozen=True)
 class TaylorLogits(MeanOverExamples):
     """Mean over the examples of `|C(t - dt/d(gate)) - C(t)|`: the loss C is taken as it is, the logits t are expanded.
 
-    The expansions of the loss (`taylor`, `taylor2`) say little where a confident model is far down the tail of its loss: there
-    slope and curvature vanish, though a lost channel may change the answer. With ReLU, max-pooling and BatchNorm in inference
-    the logits are piecewise linear in a gate, so their own expansion holds much further. Takes one backward pass per output;
-    outputs that are neither softmax nor sigmoid, nor logits, are expanded as they are.
+    The expansions of the loss (`taylor`, `taylor2`) tell little where a model is confident: in the flat tail of its loss slope
+    and curvature vanish, though a lost channel may change the answer. With ReLU, max-pooling and BatchNorm in inference the
+    logits are piecewise linear in a gate, so that an expansion of the logits holds much longer. It takes one backward pass per
+    output; outputs that are neither softmax nor sigmoid, nor logits, are expanded as they are.
 
     Args:
         absolute: `"examples"` takes the mean of the absolute values over the examples, as Eq. 8 does: it prunes better.
@@ -31,11 +35,14 @@ class TaylorLogits(MeanOverExamples):
         ['linear_change']
     """
 
+    absolute: str = "examples"
+    normalize: str | None = None
+    flops: float = 0.0
+
     needs = frozenset({"linear_change"})
 
-    def __init__(self, absolute: str = "examples", normalize: str | None = None, flops: float = 0.0) -> None:
-        super().__init__(normalize, flops)
-        self.absolute = absolute
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.check_option("absolute", ("mean", "examples"))
 
     def each(self, record: Record) -> Array:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from keras_taylor.criteria import Criterion, criterion_for, registered
-from keras_taylor.criteria._base import FROM_DATA
 from keras_taylor.criteria.blend import Blend
 from keras_taylor.criteria.obd import OBD
 from keras_taylor.criteria.taylor import Taylor
@@ -117,7 +116,7 @@ def correlation(
     lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
     seeds = lab.seeds
     scores = {seed: lab.scores(chosen, seed) for seed in seeds}
-    fed = {label: one for label, one in chosen.items() if one.needs & FROM_DATA}
+    fed = {label: one for label, one in chosen.items() if one.needs_data}
     halves = {seed: [lab.scores(fed, seed, half) for half in (0, 1)] for seed in seeds}
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
     labels = [label for label in chosen if all(label in scores[seed] for seed in seeds)]

@@ -30,7 +30,6 @@ from keras_taylor._score.scores import Scores
 from keras_taylor._trace.broken_weights import CHECK_FOR_NAN
 from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion
-from keras_taylor.criteria._base import FROM_DATA
 from keras_taylor.errors import BadInput, NonFiniteScores
 from keras_taylor.studies._masked import Masked
 from keras_taylor.studies._statistics import Array, Ranks
@@ -156,7 +155,7 @@ class Lab:
             return {"criterion": _name(one), **one.settings(), **key}
 
         missing = [label for label in criteria if not self._path("scores", key_of(label)).exists()]
-        blind = [label for label in missing if not criteria[label].needs & FROM_DATA]
+        blind = [label for label in missing if not criteria[label].needs_data]
         for labels in [[label] for label in blind] + [[label for label in missing if label not in blind]]:
             if not labels:
                 continue

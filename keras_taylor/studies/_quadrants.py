@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from keras_taylor.criteria import Activation, Criterion, Record, Taylor
-from keras_taylor.criteria._base import MeanOverExamples
+from keras_taylor.criteria import Activation, Criterion, MeanOverExamples, Record, Taylor
 from keras_taylor.errors import BadInput
 from keras_taylor.studies._lab import Lab, Mask
 from keras_taylor.studies._statistics import Array

@@ -78,7 +78,9 @@ def test_options_that_do_not_go_together():
         c.Taylor(aggregate="nvlabs", tied="absolute")
     with pytest.raises(kt.errors.BadInput, match=r"curvature of Taylor2 must be 'gauss_newton' or 'fisher' or 'hutchinson'"):
         c.Taylor2("empirical_fisher")
-    with pytest.raises(kt.errors.BadInput, match=r"bins of MutualInformation must be at least 2. Received: 1"):
+    with pytest.raises(
+        kt.errors.BadInput, match=r"bins of MutualInformation must be a whole number of at least 2. Received: 1"
+    ):
         c.MutualInformation(bins=1)
     with pytest.raises(kt.errors.BadInput, match=r"weight of Blend must be a number of at least 0. Received: -1"):
         c.Blend(-1)

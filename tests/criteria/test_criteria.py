@@ -1,5 +1,7 @@
 """The criteria by themselves: numbers by hand, the contract, options."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -89,6 +91,45 @@ def test_options_are_checked():
         with pytest.raises(kt.errors.BadInput) as caught:
             make()
         assert text in str(caught.value)
+
+
+def test_options_are_frozen_and_criteria_are_values():
+    one = kt.criteria.Taylor("sum", None, 0.1)
+    assert one == kt.criteria.Taylor(spatial="sum", normalize=None, flops=0.1) != kt.criteria.Taylor()
+    assert len({one, kt.criteria.Taylor("sum", None, 0.1)}) == 1
+    assert repr(kt.criteria.APoZ()) == "APoZ(normalize='l2', flops=0.0)"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.spatial = "mean"
+
+
+def test_the_order_of_options():
+    c = kt.criteria
+    assert c.L2("group", False, "l2", 0.1).settings() == {"members": "group", "root": False, "normalize": "l2", "flops": 0.1}
+    assert c.OBD("fisher", "l2", 0.1).settings() == {"curvature": "fisher", "normalize": "l2", "flops": 0.1}
+    assert c.LAMP("group", 0.1).settings() == {"members": "group", "flops": 0.1} and c.LAMP().normalize is None
+    assert c.Blend(0.5, "l1", "l2", 0.1).needs == {"filters"}
+    both = {"needs": {"contribution"}, "by_batch": False}, {"needs": {"absolute_positions"}, "by_batch": True}
+    for aggregate, expected in zip(("jacobgil", "nvlabs"), both, strict=True):
+        one = c.Taylor(aggregate=aggregate)
+        assert {"needs": one.needs, "by_batch": one.by_batch} == expected
+    assert c.criterion_for("obd_exact").needs == {"gauss_newton"} and c.criterion_for("obd_exact").name == "obd_exact"
+
+
+def test_a_criterion_that_is_no_dataclass_has_its_options_as_attributes():
+    class Mine(kt.criteria.MeanOverExamples):
+        needs = frozenset({"contribution"})
+        normalize = "l2"
+
+        def __init__(self, power):
+            self.power = power
+
+        def each(self, record):
+            return np.abs(record.contribution) ** self.power
+
+    kt.testing.check_criterion(Mine(2))
+    scores = kt.score(nets.compiled(nets.chain()), *nets.images(4), criterion=Mine(2), verbose=0)
+    assert scores.settings["power"] == 2
+    np.testing.assert_allclose(np.linalg.norm(scores.by_layer()["conv1"]), 1.0)
 
 
 class TestRegistering:

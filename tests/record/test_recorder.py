@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor.criteria._base import MeanOverExamples
+from keras_taylor.criteria import MeanOverExamples
 from tests import nets
 
 layers = keras.layers
@@ -106,7 +106,7 @@ def test_the_model_trains_on_as_if_it_had_not_been_scored():
 
 def test_map_sizes_are_those_at_birth():
     """The paper's M: conv1 has 6 x 6 positions, conv2 4 x 4, the logits one."""
-    from keras_taylor._record.weight_statistics import map_sizes
+    from keras_taylor._record.map_sizes import map_sizes
 
     graph = kt.trace(nets.chain())
     sizes = map_sizes(graph)

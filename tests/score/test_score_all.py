@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_taylor as kt
 from keras_taylor._keras.losses import objectives
-from keras_taylor._record.recorder import Recorder, record
+from keras_taylor._record.recorder import Recorder
 from keras_taylor._trace.graph import trace
 from keras_taylor._trace.read_sites import ReadSites
 from tests import nets
@@ -21,8 +21,7 @@ EVERYTHING = sorted(set(kt.criteria.registered()) - {"bn_scale"})
 def statistics(model, data, *needs, loss=None, draws=1, weight=None):
     """The statistics of one batch."""
     graph = trace(model)
-    recorder = Recorder(graph, frozenset(needs), objectives(model, loss), draws=draws)
-    return next(record(recorder, [(*data, weight)]))
+    return Recorder(graph, frozenset(needs), objectives(model, loss), draws=draws)(*data, weight)
 
 
 def gated_loss(graph, data, gates):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor.criteria._base import MeanOverExamples
+from keras_taylor.criteria import MeanOverExamples
 from keras_taylor.errors import BadInput
 from keras_taylor.studies import _lab, _quadrants, _shapley
 from keras_taylor.studies._disagree_shown import answer, shapley_table

@@ -78,6 +78,7 @@ def test_cost_of_what_is_kept_by_hand():
     macs = 6 * 6 * 9 * 3 * 4 + 4 * 4 * 9 * 4 * 5 + 5 * 2
     params = (9 * 3 * 4 + 4) + (9 * 4 * 5 + 5) + (5 * 2 + 2)
     assert graph.cost.totals(keep) == {"macs": macs, "params": params, "channels": 4 + 5 + 2}
+    assert graph.cost.totals() == {"macs": graph.macs, "params": graph.params, "channels": graph.channels - 3}
 
 
 def test_slope_is_what_the_removal_of_one_channel_saves():
