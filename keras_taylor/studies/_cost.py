@@ -7,7 +7,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from keras_taylor._record.recorder import Recorder, from_weights, record
 from keras_taylor._trace.graph import trace
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import FROM_DATA, FROM_WEIGHTS
+from keras_taylor.errors import warn
 
 
 def scorer(model: Any, criteria: Sequence[Criterion], x: Any, y: Any, batch_size: int) -> Callable[[], Any]:
@@ -46,7 +46,7 @@ def scorer(model: Any, criteria: Sequence[Criterion], x: Any, y: Any, batch_size
 def seconds(
     model: Any, criteria: Mapping[str, Criterion], x: Any, y: Any, batch_size: int, repetitions: int
 ) -> dict[str, list[float]]:
-    """Of scoring by each criterion: all in turns, `repetitions` times."""
+    """How many seconds scoring by each criterion takes, all of them in turns, `repetitions` times."""
     runs = {label: scorer(model, [one], x, y, batch_size) for label, one in criteria.items()}
     found: dict[str, list[float]] = {label: [] for label in runs}
     for run in runs.values():
@@ -75,7 +75,7 @@ def peaks_of(model: Any, x: Any, y: Any) -> Iterator[Callable[[str], float | Non
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-                warnings.warn(f"Peak memory of {label!r} could not be measured: {reason}", stacklevel=4)
+                warn(f"Peak memory of {label!r} could not be measured: {reason}")
                 return None
             return float(done.stdout.split()[-1])
 
