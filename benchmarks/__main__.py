@@ -14,6 +14,9 @@ from benchmarks.runner.registry import Benchmark, named, names
 from benchmarks.runner.rows import Rows
 from benchmarks.runner.run import RESULTS, render, run
 from keras_taylor.errors import KerasTaylorError
+from keras_taylor.studies import Study
+
+STUDIES = RESULTS.parent / "studies"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     runs = commands.add_parser("run", help="measure what is not stored; `run NAME --help` shows the options", add_help=False)
     runs.add_argument("name", help="of a benchmark")
     renders = commands.add_parser("render", help="make pages and figures from what is stored")
-    renders.add_argument("names", nargs="*", metavar="NAME", help="benchmarks; all by default")
+    renders.add_argument("names", nargs="*", metavar="NAME", help="benchmarks, or studies; all by default")
     renders.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="folder of rows and pages")
     given, rest = parser.parse_known_args(arguments)
     if rest and given.command != "run":
@@ -52,7 +55,12 @@ def _list() -> int:
 
 
 def _render(asked: Sequence[str], folder: Path) -> int:
-    for name in asked or names():
+    for name in asked or [*names(), "studies"]:
+        if name == "studies":
+            for path in sorted(STUDIES.glob("*/*.json")):
+                Study.load(path).save(path.parent)
+                print(f"wrote {path.parent.name}/{path.stem}.md and .png")
+            continue
         path = render(named(name), folder)
         print(f"wrote {path.name}" if path else f"{name}: no rows")
     return 0

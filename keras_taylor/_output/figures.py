@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,18 @@ def write_figure(path: str | Path, draw: Callable[[Any], None], size: tuple[floa
         raise BadInput(f"path of a figure must end with .svg, .png or .pdf. Received: {str(path)!r}.")
     figure = optional("matplotlib.figure", "studies").Figure(figsize=size, layout="constrained")
     draw(figure)
-    # Without a date, the same numbers give the same file.
-    metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
-    write_atomically(path, lambda part: figure.savefig(part, metadata=metadata))
+    if Path(path).suffix == ".png":
+        write_atomically(path, lambda part: _write_png(figure, part))
+    else:
+        # Without a date, the same numbers give the same file.
+        metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
+        write_atomically(path, lambda part: figure.savefig(part, metadata=metadata))
+
+
+def _write_png(figure: Any, part: str) -> None:
+    """With a palette of 256 colours, which makes a figure three times as small and looks the same."""
+    from PIL import Image  # matplotlib brings it
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(part, optimize=True)

@@ -4,6 +4,7 @@ from keras_taylor.studies._blend import blend
 from keras_taylor.studies._correlation import correlation
 from keras_taylor.studies._disagree import disagree
 from keras_taylor.studies._obd import obd
-from keras_taylor.studies._study import Study, StudyTable
+from keras_taylor.studies._study import Study
+from keras_taylor.studies._study_table import StudyTable
 
 __all__ = ["Study", "StudyTable", "blend", "correlation", "disagree", "obd"]

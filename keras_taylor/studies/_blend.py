@@ -9,26 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_taylor._keras.batches import class_indices
+from keras_taylor._keras.batches import class_indices, joined
+from keras_taylor._output.deprecations import renamed
 from keras_taylor._output.optional import optional
 from keras_taylor._plan.plan import check_rank
 from keras_taylor.criteria import Activation, Criterion, Taylor, criterion_for
 from keras_taylor.criteria.blend import blended
-from keras_taylor.errors import BadInput
-from keras_taylor.studies._blend_shown import INF, answer, beside_the_gate, draw, names_of, share_table, summary_table
+from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.studies._blend_shown import INF, names_of
 from keras_taylor.studies._lab import Lab, Mask, Rows, check_shares
 from keras_taylor.studies._statistics import Array
 from keras_taylor.studies._study import Study
 
 PARTS: dict[str, Criterion] = {"Taylor": Taylor(normalize=None), "activation": Activation(normalize=None)}
-
-
 GATE: dict[str, Criterion] = {"taylor_gate": criterion_for("taylor_gate")}
 
 
+@renamed(data="x")
 def blend(
     model: Any,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
     validation_data: Any,
     run_dir: str | Path,
@@ -39,7 +40,7 @@ def blend(
     examples: int = 1024,
     seeds: Sequence[int] = (0, 1, 2),
     batch_size: int = 64,
-    verbose: int = 1,
+    verbose: str | int = "auto",
 ) -> Study:
     """Does Taylor (Eq. 8) + lambda * mean activation, both l2-normalised per layer, beat Taylor when lambda is not peeked at?
 
@@ -51,18 +52,20 @@ def blend(
     without normalisation, and needs no lambda. Nothing is fine-tuned.
 
     Args:
-        model: a compiled classifier.
-        data: labelled training data as `fit` takes them.
+        model: a compiled classifier, or the `ChannelGraph` of one.
+        x: training images as `fit` takes them: an array of shape `(n, height, width, colours)` beside `y`, a tuple `(x, y)`, or
+            a data set that yields both.
+        y: their labels, shape `(n,)` or one-hot `(n, classes)`, where `x` is an array.
         validation_data: labelled data that neither the net nor the choice has seen: the test.
         run_dir: a folder for studies of this model and these data. What is there is not measured again.
         weights: the lambdas to choose from, at least 0; infinity is activation alone.
-        shares: of the MACs that stay.
-        folds: how many.
-        rank: as in `kt.plan`.
-        examples: size of a sample.
-        seeds: one sample each.
-        batch_size: of scoring.
-        verbose: 1 shows what is measured.
+        shares: the budgets: shares of the MACs that stay, each between 0 and 1.
+        folds: parts of a sample, at least 2.
+        rank: `"saving"` removes what costs least score per MAC saved, `"score"` what has the least score, as in `kt.plan`.
+        examples: how many examples a sample has.
+        seeds: one sample is drawn for each.
+        batch_size: examples that are scored at a time.
+        verbose: `"auto"` or 1 says what is measured, with progress bars; 2 says it without them, 0 is silent.
 
     Returns:
         A `kt.studies.Study`; `.save(folder)` writes JSON, Markdown and a figure.
@@ -89,10 +92,10 @@ def blend(
     """
     shares, weights = check_shares(shares), _check_weights(weights)
     check_rank(rank)
-    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    lab = Lab(model, joined(x, y), run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
     seeds = lab.seeds
-    x, y = lab.validation(validation_data)
-    judge = lab.judge(x, y, say=False)
+    held_back = lab.validation(validation_data)
+    judge = lab.judge(*held_back, say=False)
     parts = {seed: stratified(class_indices(lab.y).ravel(), lab.sample(seed), folds, seed) for seed in seeds}
     lab.check_reachable(shares)
     made: dict[str, Any] = {f"{share:g}": _held_out(lab, parts, weights, share, rank) for share in shares}
@@ -108,13 +111,9 @@ def blend(
         measure: [float(one) for one in np.mean([found[measure] for found in differences.values()], axis=0)]
         for measure in ("accuracy", "loss")
     }
-    values = {"shares": made, "chosen less lambda=0": differences, "unpruned": full}
-    words = [*answer(made, differences), beside_the_gate(made)]
-    tables = [summary_table(made, differences, full, len(x)), *(share_table(*one, folds, len(seeds)) for one in made.items())]
     settings: dict[str, Any] = {**lab.settings, "weights": names_of(weights), "shares": shares, "folds": folds, "rank": rank}
-    settings |= {"seeds": seeds, "validation examples": len(x)}
-    title = f"Taylor blended with activation: {model.name}"
-    return Study("blend", title, settings, values, tables, words, lambda figure: draw(figure, made, title))
+    settings |= {"seeds": seeds, "validation examples": len(held_back[0])}
+    return Study("blend", settings, {"shares": made, "chosen less lambda=0": differences, "unpruned": full})
 
 
 def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list[tuple[Rows, Rows]]:
@@ -129,8 +128,7 @@ def stratified(classes: NDArray[Any], rows: Rows, folds: int, seed: int) -> list
     Raises:
         BadInput: a class that the sample lacks, or has fewer examples of than there are folds.
     """
-    if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
-        raise BadInput(f"folds must be a whole number of at least 2. Received: {folds!r}.")
+    folds = whole_number("folds", folds, 2)
     for one in np.unique(classes).tolist():
         count = int((classes[rows] == one).sum())
         if not count:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from keras_taylor.studies._statistics import clear, mean_interval, shown
-from keras_taylor.studies._study import StudyTable
+from keras_taylor.studies._study_table import StudyTable
 
+TITLE = "Taylor blended with activation"
+SIZE = (11, 5.5)
 INF = float("inf")
-
 
 COLUMNS = {
     "chosen": "chosen",
@@ -21,7 +22,21 @@ COLUMNS = {
 }
 
 
+def tables(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[StudyTable]:
+    """The accuracies on the validation examples, and for each share what was held out."""
+    made, count = values["shares"], settings["validation examples"]
+    first = summary_table(made, values["chosen less lambda=0"], values["unpruned"], count)
+    folds, seeds = settings["folds"], len(settings["seeds"])
+    return [first, *(share_table(share, found, folds, seeds) for share, found in made.items())]
+
+
+def answer(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Whether the blend is better than Taylor, and whether it is better than `taylor_gate`."""
+    return [*verdict(values["shares"], values["chosen less lambda=0"]), beside_the_gate(values["shares"])]
+
+
 def names_of(weights: Sequence[float]) -> list[str]:
+    """The weights as they are named in tables and files."""
     return [f"{weight:g}" for weight in weights]
 
 
@@ -35,6 +50,7 @@ def _points(values: Sequence[float], digits: int = 1) -> str:
 
 
 def summary_table(made: Mapping[str, Any], differences: Mapping[str, Any], full: Mapping[str, float], count: int) -> StudyTable:
+    """Accuracy at every share, of the chosen blend and of what stands beside it."""
     rows = []
     for share, found in made.items():
         accuracies = [[one[name]["accuracy"] for one in found["test"]] for name in COLUMNS]
@@ -64,6 +80,7 @@ def summary_table(made: Mapping[str, Any], differences: Mapping[str, Any], full:
 
 
 def share_table(share: str, found: Mapping[str, Any], folds: int, seeds: int) -> StudyTable:
+    """Loss and accuracy on the held-out folds, for every lambda."""
     losses, accuracies = (np.array(found[f"held-out {name}"]) for name in ("loss", "accuracy"))
     rows = []
     for column, name in enumerate(found["weights"]):
@@ -85,7 +102,7 @@ def share_table(share: str, found: Mapping[str, Any], folds: int, seeds: int) ->
     return StudyTable(caption, ["lambda", "loss", "sd of the loss", "accuracy, %", "sd of the accuracy", "chosen by"], rows)
 
 
-def answer(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]:
+def verdict(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]:
     """Gain, loss, or null, by the paired differences in accuracy."""
     mean = differences["mean"]
     shares = ", ".join(f"{100 * float(share):g}" for share in made)
@@ -97,9 +114,9 @@ def answer(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]
         return [*found, "Cross-validation chose lambda = 0 every time, which is Taylor alone: activations add nothing here."]
     if len(mean["accuracy"]) < 2:
         return [*found, "One sample gives no interval: whether the blend is better cannot be said; pass several seeds."]
-    words = {True: "a gain", False: "a loss"}
+    kinds = {True: "a gain", False: "a loss"}
     parts = [
-        f"{100 * float(share):g} % of the MACs {words[np.mean(differences[share]['accuracy']) > 0]}"
+        f"{100 * float(share):g} % of the MACs {kinds[np.mean(differences[share]['accuracy']) > 0]}"
         for share in made
         if clear(differences[share]["accuracy"])
     ]
@@ -109,35 +126,35 @@ def answer(made: Mapping[str, Any], differences: Mapping[str, Any]) -> list[str]
         else "At no single share do they exclude zero."
     )
     if not clear(mean["accuracy"]):
-        verdict = (
+        words = (
             "In accuracy a null result: activations cannot be told to add anything to Taylor; a gain of up to about "
             f"{100 * sum(mean_interval(mean['accuracy'])):.1f} points would go unseen here."
         )
     elif np.mean(mean["accuracy"]) > 0:
-        verdict = "A gain in accuracy: here the blend is worth choosing its lambda by cross-validation."
+        words = "A gain in accuracy: here the blend is worth choosing its lambda by cross-validation."
     else:
-        verdict = (
+        words = (
             "A loss in accuracy: lambda suits the folds and not the validation examples; a user does better with Taylor alone."
         )
     if clear(mean["loss"]):
-        verdict += f" In loss it is {'a gain' if np.mean(mean['loss']) < 0 else 'a loss'}."
-    return [*found, verdict, single]
+        words += f" In loss it is {'a gain' if np.mean(mean['loss']) < 0 else 'a loss'}."
+    return [*found, words, single]
 
 
 def beside_the_gate(made: Mapping[str, Any]) -> str:
     """What the other way to mend Eq. 8 brings, without a lambda."""
     each = [[one["taylor_gate"]["accuracy"] - one["chosen"]["accuracy"] for one in found["test"]] for found in made.values()]
     mean = np.mean(each, axis=0).tolist()
-    verdict = "is better" if clear(mean) and np.mean(mean) > 0 else "is worse" if clear(mean) else "cannot be told apart"
+    words = "is better" if clear(mean) and np.mean(mean) > 0 else "is worse" if clear(mean) else "cannot be told apart"
     return (
         "Beside it stands `taylor_gate`, Taylor without 1/M and without normalisation, which has no lambda: less the chosen "
-        f"blend it is {_points(mean, 2)} points; it {verdict}."
+        f"blend it is {_points(mean, 2)} points; it {words}."
     )
 
 
-def draw(figure: Any, made: Mapping[str, Any], title: str) -> None:
-    figure.set_size_inches(11, 5.5)
-    figure.suptitle(title)
+def draw(figure: Any, values: Mapping[str, Any]) -> None:
+    """The held-out loss for every lambda, and the accuracy of what was chosen."""
+    made = values["shares"]
     left, right = figure.subfigures(1, 2)
     panels = left.subplots(len(made), 1, sharex=True, squeeze=False)[:, 0]
     for number, (axes, (share, found)) in enumerate(zip(panels, made.items(), strict=True)):

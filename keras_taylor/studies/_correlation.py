@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.batches import joined
+from keras_taylor._output.deprecations import renamed
 from keras_taylor.criteria import Criterion, criterion_for, registered
 from keras_taylor.criteria.blend import Blend
 from keras_taylor.criteria.obd import OBD
@@ -15,18 +17,7 @@ from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor2 import Taylor2
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._correlation_shown import (
-    ABSOLUTE,
-    GATE,
-    KINDS,
-    best,
-    draw,
-    main_table,
-    normalisation,
-    paper_table,
-    tied_answer,
-    tied_table,
-)
+from keras_taylor.studies._correlation_shown import ABSOLUTE, GATE, KINDS
 from keras_taylor.studies._lab import Lab
 from keras_taylor.studies._statistics import bootstrap, spearman
 from keras_taylor.studies._study import Study
@@ -59,16 +50,18 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
+@renamed(data="x")
 def correlation(
     model: Any,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
     run_dir: str | Path,
     criteria: Mapping[str, str | Criterion] | None = None,
     examples: int = 1024,
     seeds: Sequence[int] = (0, 1, 2),
     batch_size: int = 64,
-    verbose: int = 1,
+    verbose: str | int = "auto",
 ) -> Study:
     """Rank correlation of every criterion with the oracle, on the same examples and on others, and how reliable it is.
 
@@ -79,14 +72,16 @@ def correlation(
     and the split-half reliability: Spearman, per layer, between scores from one half of the sample and from the other.
 
     Args:
-        model: a compiled classifier.
-        data: labelled training data as `fit` takes them.
+        model: a compiled classifier, or the `ChannelGraph` of one.
+        x: training images as `fit` takes them: an array of shape `(n, height, width, colours)` beside `y`, a tuple `(x, y)`, or
+            a data set that yields both.
+        y: their labels, shape `(n,)` or one-hot `(n, classes)`, where `x` is an array.
         run_dir: a folder for studies of this model and these data. What is there is not measured again.
         criteria: by label, or their names; by default all of this package, not normalised.
-        examples: size of a sample.
-        seeds: one sample each.
-        batch_size: of scoring.
-        verbose: 1 shows what is measured.
+        examples: how many examples a sample has.
+        seeds: one sample is drawn for each.
+        batch_size: examples that are scored at a time.
+        verbose: `"auto"` or 1 says what is measured, with progress bars; 2 says it without them, 0 is silent.
 
     Returns:
         A `kt.studies.Study`; `.save(folder)` writes JSON, Markdown and a figure.
@@ -113,7 +108,7 @@ def correlation(
     chosen = {label: criterion_for(one) for label, one in (CRITERIA if criteria is None else criteria).items()}
     if not chosen:
         raise BadInput("criteria must name at least one criterion. Received: none.")
-    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    lab = Lab(model, joined(x, y), run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
     seeds = lab.seeds
     scores = {seed: lab.scores(chosen, seed) for seed in seeds}
     fed = {label: one for label, one in chosen.items() if one.needs_data}
@@ -128,18 +123,14 @@ def correlation(
         for kind in ("per layer", "all layers")
     }
     found: dict[str, Any] = {"correlations": values, "oracle with oracles of other examples": ceiling}
-    tables = [main_table(values, ceiling, seeds, lab.overlap()), paper_table(values)]
-    answer = [best(values), *normalisation(values)]
     if {GATE, ABSOLUTE} <= set(labels) and len(lab.ranks.tied) > 2:
-        found["tied"] = tied = _tied(lab, scores, truth)
-        tables.append(tied_table(tied, len(lab.ranks.tied)))
-        answer.append(tied_answer(tied))
+        found["tied"] = _tied(lab, scores, truth)
     skipped = [label for label in chosen if label not in labels]
-    settings = {**lab.settings, "seeds": seeds, "channels": len(lab.ranks.free), "layer groups": len(lab.ranks.layers)}
+    settings = {**lab.settings, "seeds": seeds, "channels": len(lab.ranks.free), "tied channels": len(lab.ranks.tied)}
+    settings["layer groups"] = len(lab.ranks.layers)
     if skipped:
         settings["left out, nothing to look at"] = ", ".join(skipped)
-    title = f"Criteria against the oracle: {model.name}"
-    return Study("correlation", title, settings, found, tables, answer, lambda figure: draw(figure, values, title))
+    return Study("correlation", settings, found)
 
 
 def _of(lab: Lab, kind: str) -> Any:
@@ -147,7 +138,7 @@ def _of(lab: Lab, kind: str) -> Any:
 
 
 def _values(lab: Lab, label: str, scores: Any, halves: Any, truth: Any) -> dict[str, list[float]]:
-    """Of one criterion, a number per seed; on other examples, one per pair of seeds."""
+    """The correlations of one criterion: a number for each seed, and for each pair of seeds on other examples."""
     seeds = list(scores)
     made: dict[str, list[float]] = {
         kind: [_of(lab, kind)(scores[seed][label], truth[seed]) for seed in seeds] for kind in KINDS

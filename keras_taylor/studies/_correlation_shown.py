@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_taylor.studies._statistics import clear, mean_interval, shown
-from keras_taylor.studies._study import StudyTable
+from keras_taylor.studies._study_table import StudyTable
 
+TITLE = "Criteria against the oracle"
+SIZE = (9, 6)
 EQ8, GATE, ABSOLUTE = "taylor (Eq. 8)", "taylor_gate (without 1/M)", "taylor_gate, tied=absolute"
 
 # Per layer, all layers, all layers with l2: VGG-16 on Birds-200, from the submitted version of the paper.
@@ -20,12 +22,24 @@ PAPER = {
     "mutual_information": (0.28, 0.35, 0.47),
     EQ8: (0.73, 0.14, 0.73),
 }
-
-
 KINDS = ("per layer", "all layers", "all layers, l2")
 
 
-def main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], seeds: Sequence[int], overlap: str) -> StudyTable:
+def tables(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[StudyTable]:
+    """All criteria, those of the paper beside its figures, and the tied channels where there are any."""
+    found = values["correlations"]
+    made = [main_table(found, values["oracle with oracles of other examples"], settings), paper_table(found)]
+    return [*made, tied_table(values["tied"], settings["tied channels"])] if "tied" in values else made
+
+
+def answer(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """The best criterion, what normalisation does, and what signs do in tied channels."""
+    found = [best(values["correlations"]), *normalisation(values["correlations"])]
+    return [*found, tied_answer(values["tied"])] if "tied" in values else found
+
+
+def main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], settings: Mapping[str, Any]) -> StudyTable:
+    """Every criterion, the best ones first, and the oracle itself."""
     rows = [
         [
             f"`{label}`",
@@ -40,8 +54,10 @@ def main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], seeds: Seq
         rows.append(
             ["the oracle itself, from other examples", mean["per layer"], mean["all layers"], "", mean["all layers"], ""]
         )
+    overlap = f"two samples share {100 * settings['examples'] / settings['data']:.0f} % of their examples on average"
     caption = (
-        f"Spearman correlation with the absolute oracle; means over {len(seeds)} samples, with 95 % intervals (Student's t). "
+        f"Spearman correlation with the absolute oracle; means over {len(settings['seeds'])} samples, with 95 % intervals "
+        "(Student's t). "
         f"Other examples: the better of both columns before, against the oracles of the other samples; {overlap}. "
         "Split-half: per layer, between the scores from both halves of a sample, where scores come from data."
     )
@@ -49,6 +65,7 @@ def main_table(values: Mapping[str, Any], ceiling: Mapping[str, Any], seeds: Seq
 
 
 def paper_table(values: Mapping[str, Any]) -> StudyTable:
+    """The criteria that the paper measured, with its figures."""
     rows = []
     for label, published in PAPER.items():
         if label in values:
@@ -59,6 +76,7 @@ def paper_table(values: Mapping[str, Any]) -> StudyTable:
 
 
 def best(values: Mapping[str, Any]) -> str:
+    """The criterion with the highest correlation over all layers."""
     label, kind = max(
         ((label, kind) for label in values for kind in KINDS[1:]), key=lambda pair: np.mean(values[pair[0]][pair[1]])
     )
@@ -88,6 +106,7 @@ def normalisation(values: Mapping[str, Any]) -> list[str]:
 
 
 def tied_table(tied: Mapping[str, Any], count: int) -> StudyTable:
+    """Signed sums of the members of tied channels against sums of absolute values."""
     rows = []
     for where, found in tied.items():
         low, high = found["interval"]
@@ -103,6 +122,7 @@ def tied_table(tied: Mapping[str, Any], count: int) -> StudyTable:
 
 
 def tied_answer(tied: Mapping[str, Any]) -> str:
+    """Which of both sums ranks tied channels better, if the interval tells."""
     found = tied["tied channels"]
     low, high = found["interval"]
     verdict = "ranks closer to the oracle than" if low > 0 else "ranks worse than" if high < 0 else "cannot be told apart from"
@@ -112,17 +132,17 @@ def tied_answer(tied: Mapping[str, Any]) -> str:
     )
 
 
-def draw(figure: Any, values: Mapping[str, Any], title: str) -> None:
-    axes = figure.subplots()
-    order = sorted(values, key=lambda label: max(np.mean(values[label][kind]) for kind in KINDS[1:]))
+def draw(figure: Any, values: Mapping[str, Any]) -> None:
+    """The correlations of every criterion, with their intervals."""
+    axes, found = figure.subplots(), values["correlations"]
+    order = sorted(found, key=lambda label: max(np.mean(found[label][kind]) for kind in KINDS[1:]))
     for kind, marker, shift in zip(KINDS, ("o", "s", "D"), (-0.2, 0, 0.2), strict=True):
-        pairs = [mean_interval(values[label][kind]) for label in order]
+        pairs = [mean_interval(found[label][kind]) for label in order]
         means, halves = zip(*pairs, strict=True)
         axes.errorbar(means, np.arange(len(order)) + shift, xerr=np.nan_to_num(halves), fmt=marker, ms=4, capsize=2, label=kind)
     axes.set_yticks(range(len(order)), order, fontsize=8)
     axes.axvline(0, color="grey", lw=0.5)
     axes.set_xlim(-0.5, 1.02)
     axes.set_xlabel("Spearman correlation with the absolute oracle")
-    axes.set_title(title)
     axes.grid(True, axis="x", alpha=0.3)
     axes.legend(loc="lower left")

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.batches import joined
+from keras_taylor._output.deprecations import renamed
 from keras_taylor.errors import BadInput
-from keras_taylor.studies._disagree_shown import answer, disagreements_table, draw, gaps_table, ranks_table, shapley_table
+from keras_taylor.studies._disagree_shown import RANKS
 from keras_taylor.studies._lab import Lab, check_shares
 from keras_taylor.studies._quadrants import QUADRANTS, Sample, count_of, layers_of
 from keras_taylor.studies._shapley import COALITIONS, attributed, label, mean_of_shares
@@ -17,9 +19,11 @@ from keras_taylor.studies._statistics import Array, spearman
 from keras_taylor.studies._study import Study
 
 
+@renamed(data="x")
 def disagree(
     model: Any,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
     validation_data: Any,
     run_dir: str | Path,
@@ -27,7 +31,7 @@ def disagree(
     examples: int = 1024,
     seeds: Sequence[int] = (0, 1, 2),
     batch_size: int = 64,
-    verbose: int = 1,
+    verbose: str | int = "auto",
 ) -> Study:
     """Where Taylor (Eq. 8) and mean activation disagree about channels, who is right, and which disagreements make the gap.
 
@@ -39,15 +43,17 @@ def disagree(
     layer, and are silenced, not fine-tuned.
 
     Args:
-        model: a compiled classifier.
-        data: labelled training data as `fit` takes them.
+        model: a compiled classifier, or the `ChannelGraph` of one.
+        x: training images as `fit` takes them: an array of shape `(n, height, width, colours)` beside `y`, a tuple `(x, y)`, or
+            a data set that yields both.
+        y: their labels, shape `(n,)` or one-hot `(n, classes)`, where `x` is an array.
         validation_data: labelled data on which the nets are compared.
         run_dir: a folder for studies of this model and these data. What is there is not measured again.
-        shares: of the free channels of each layer group that go.
-        examples: size of a sample.
-        seeds: one sample each.
-        batch_size: of scoring.
-        verbose: 1 shows what is measured.
+        shares: of the channels of each layer group that may go, how many do, each between 0 and 1.
+        examples: how many examples a sample has.
+        seeds: one sample is drawn for each.
+        batch_size: examples that are scored at a time.
+        verbose: `"auto"` or 1 says what is measured, with progress bars; 2 says it without them, 0 is silent.
 
     Returns:
         A `kt.studies.Study`; `.save(folder)` writes JSON, Markdown and a figure.
@@ -71,10 +77,10 @@ def disagree(
         Molchanov et al. 2017, section 2.2. Shapley 1953, "A value for n-person games".
     """
     shares = check_shares(shares)
-    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    lab = Lab(model, joined(x, y), run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
     seeds = lab.seeds
-    x, y = lab.validation(validation_data)
-    judge = lab.judge(x, y, say=False)
+    held_back = lab.validation(validation_data)
+    judge = lab.judge(*held_back, say=False)
     layers = layers_of(lab)
     for share in shares:
         if not any(count_of(layer, share) for layer in layers):
@@ -99,25 +105,20 @@ def disagree(
             progress.add(1)
         macs = lab.graph.cost.totals(masks[frozenset()])["macs"] / lab.graph.macs
         gaps[f"{share:g}"] = {"MACs": macs, "coalitions": found, **attributed(found)}
-    overall = mean_of_shares(gaps)
-    values = {"quadrants": quadrants, "shares": gaps, "mean of the shares": overall, "unpruned": full}
-    tables = [
-        disagreements_table(quadrants, shares, len(seeds)),
-        ranks_table(quadrants),
-        gaps_table(gaps, full, len(x), seeds),
-        shapley_table({**gaps, "mean": overall}),
-    ]
-    settings = {**lab.settings, "shares": shares, "seeds": seeds, "validation examples": len(x)}
+    values = {"quadrants": quadrants, "shares": gaps, "mean of the shares": mean_of_shares(gaps), "unpruned": full}
+    values["ranks of the first sample"] = _ranks(samples[seeds[0]])
+    settings = {**lab.settings, "shares": shares, "seeds": seeds, "validation examples": len(held_back[0])}
     settings |= {"channels": sum(len(layer) for layer in layers), "layer groups": len(layers)}
-    title = f"Disagreements of Taylor with activation pruning: {model.name}"
-    first = samples[seeds[0]]
-    return Study(
-        "disagree", title, settings, values, tables, answer(gaps, overall), lambda figure: draw(figure, gaps, first, title)
-    )
+    return Study("disagree", settings, values)
+
+
+def _ranks(sample: Sample) -> dict[str, list[float]]:
+    """Percentiles within their layers of the channels that are decided about, to four digits: the points of the figure."""
+    return {name: sample.ranks[name][sample.quadrant != ""].round(4).tolist() for name in RANKS}
 
 
 def _of_quadrant(name: str, samples: Sequence[Sample], shares: Sequence[float]) -> dict[str, Any]:
-    """A number per seed, or None where a quadrant has no such channel."""
+    """What is counted and measured in one quadrant: a number for each seed, or None where it has no such channel."""
     made: dict[str, Any] = {"channels": [int((one.quadrant == name).sum()) for one in samples]}
     apart = [[one.disagreements(share) for one in samples] for share in shares]
     made["disagreements"] = {

@@ -7,10 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor.studies._quadrants import PLAYERS, QUADRANTS, Sample
+from keras_taylor.studies._quadrants import PLAYERS, QUADRANTS
 from keras_taylor.studies._shapley import COALITIONS, MEASURES, label
 from keras_taylor.studies._statistics import clear, mean_interval, shown
-from keras_taylor.studies._study import StudyTable
+from keras_taylor.studies._study_table import StudyTable
+
+TITLE = "Disagreements of Taylor with activation pruning"
+SIZE = (11, 4.8)
+RANKS = ("activation", "gradient", "oracle")
+
+
+def tables(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[StudyTable]:
+    """Where the criteria disagree, who is right, what it costs, and which class of channels makes the gap."""
+    gaps, overall = values["shares"], values["mean of the shares"]
+    return [
+        disagreements_table(values["quadrants"], settings["shares"], len(settings["seeds"])),
+        ranks_table(values["quadrants"]),
+        gaps_table(gaps, values["unpruned"], settings["validation examples"], settings["seeds"]),
+        shapley_table({**gaps, "mean": overall}),
+    ]
+
+
+def answer(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Which class carries the gap, and what a user should do."""
+    return carriers(values["shares"], values["mean of the shares"])
 
 
 def disagreements_table(quadrants: Mapping[str, Any], shares: Sequence[float], seeds: int) -> StudyTable:
@@ -109,7 +129,7 @@ def _percent(values: Sequence[float], gap: Sequence[float]) -> str:
     return f"{100 * np.mean(values) / np.mean(gap):.0f} %"
 
 
-def answer(gaps: Mapping[str, Any], pooled: Mapping[str, Any]) -> list[str]:
+def carriers(gaps: Mapping[str, Any], pooled: Mapping[str, Any]) -> list[str]:
     """Which class carries the gap, by the means over the shares."""
     shares = ", ".join(f"{100 * float(share):g}" for share in gaps)
     points = shown([100 * one for one in pooled["gap"]["accuracy"]], 2)
@@ -182,10 +202,9 @@ def _advice(pooled: Mapping[str, Any]) -> str:
     return f'{advice}, most of all since Taylor decides worse about "{carrier}".'
 
 
-def draw(figure: Any, gaps: Mapping[str, Any], sample: Sample, title: str) -> None:
+def draw(figure: Any, values: Mapping[str, Any]) -> None:
     """Shapley values, and the channels of a sample in their quadrants."""
-    figure.set_size_inches(11, 4.8)
-    figure.suptitle(title)
+    gaps = values["shares"]
     left, right = figure.subplots(1, 2)
     for number, (player, colour) in enumerate(zip(PLAYERS, ("tab:orange", "tab:blue", "tab:grey"), strict=True)):
         each = [[100 * value for value in found["Shapley values"][player]["accuracy"]] for found in gaps.values()]
@@ -200,9 +219,8 @@ def draw(figure: Any, gaps: Mapping[str, Any], sample: Sample, title: str) -> No
     left.set_title("What Taylor's ranks gain, by class; dots: each sample", fontsize=10)
     left.grid(True, axis="y", alpha=0.3)
     left.legend(fontsize=8)
-    drawn = sample.quadrant != ""
-    a, g, truth = (sample.ranks[name][drawn] for name in ("activation", "gradient", "oracle"))
-    points = right.scatter(a, g, c=truth, cmap="viridis", s=12)
+    a, g, truth = (values["ranks of the first sample"][name] for name in RANKS)
+    points = right.scatter(a, g, c=truth, cmap="viridis", s=12, rasterized=True)
     right.axhline(0.5, color="grey", lw=0.8)
     right.axvline(0.5, color="grey", lw=0.8)
     right.set_xlabel("rank of the activation within the layer")

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from keras_taylor._keras.batches import batches
 from keras_taylor._keras.identity import described_data, identity_of
+from keras_taylor._keras.progress import progress_bar, verbosity
 from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.plan import plan
@@ -28,9 +29,9 @@ from keras_taylor._score.oracle import oracle
 from keras_taylor._score.score import score_all
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.broken_weights import CHECK_FOR_NAN
-from keras_taylor._trace.graph import trace
+from keras_taylor._trace.graph import as_graph
 from keras_taylor.criteria import Criterion
-from keras_taylor.errors import BadInput, NonFiniteScores
+from keras_taylor.errors import BadInput, NonFiniteScores, whole_number
 from keras_taylor.studies._masked import Masked
 from keras_taylor.studies._statistics import Array, Ranks
 
@@ -42,13 +43,13 @@ class Lab:
     """Measures once, and keeps it: a study that is interrupted goes on, and studies in one folder share what they measure.
 
     Args:
-        model: a compiled classifier with one output.
-        data: labelled training data as `fit` takes them: channels are scored, and silenced, on samples of these.
+        model: a compiled classifier with one output, or the graph of one.
+        data: labelled training data as `fit` takes them, as one value: channels are scored, and silenced, on samples of these.
         run_dir: a folder for this model and these data.
-        examples: size of a sample.
-        seeds: one sample each.
-        batch_size: of scoring.
-        verbose: 1 says what is measured, with progress bars.
+        examples: how many examples a sample has.
+        seeds: one sample is drawn for each.
+        batch_size: examples that are scored at a time.
+        verbose: `"auto"` or 1 says what is measured, with progress bars; 2 says it without them, 0 is silent.
 
     Attributes:
         seeds: as a list.
@@ -68,14 +69,15 @@ class Lab:
         examples: int,
         seeds: Sequence[int],
         batch_size: int,
-        verbose: int,
+        verbose: str | int,
     ) -> None:
         self.seeds = _checked_seeds(seeds)
+        self.graph = as_graph(model)
+        self.model = model = self.graph.model
         if not model.compiled:
             raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
-        examples, batch_size = (check_count(*one) for one in (("examples", examples, 2), ("batch_size", batch_size, 1)))
-        self.model, self.graph = model, trace(model)
-        self.examples, self.batch_size, self.verbose = examples, batch_size, verbose
+        examples, batch_size = whole_number("examples", examples, 2), whole_number("batch_size", batch_size)
+        self.examples, self.batch_size, self.verbose = examples, batch_size, verbosity(verbose)
         self.x, self.y = as_arrays(data, "data")
         if len(self.x) < examples:
             raise BadInput(
@@ -102,7 +104,7 @@ class Lab:
         self.identity = identity | {"versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}}
         if (self.root / "lab.json").exists():
             check_same(self.root, "studies", read_json(self.root / "lab.json"), self.identity)
-        self.console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
+        self.console = Console(quiet=not self.verbose, highlight=False, markup=False, soft_wrap=True)
 
     def kept(self, what: str, key: Mapping[str, Any], measure: Callable[[], Any], say: bool = True) -> Any:
         """What `measure` returns, JSON values, measured only if it is not in the folder yet.
@@ -119,10 +121,6 @@ class Lab:
                 self._say(what, key)
             self._store(what, key, measure())
         return read_json(path)["value"]
-
-    def overlap(self) -> str:
-        """How much of a sample is expected in another one, for captions."""
-        return f"two samples share {100 * self.examples / len(self.x):.0f} % of their examples on average"
 
     def sample(self, seed: int, half: int | None = None) -> Rows:
         """Numbers of the examples of a sample; those at even or odd places for half 0 or 1."""
@@ -235,7 +233,7 @@ class Lab:
     def progress(self, what: str, count: int) -> Any:
         """A bar for measurements that are too many to name each."""
         self.console.print(what)
-        return keras.utils.Progbar(count, verbose=int(self.verbose == 1))
+        return progress_bar(count, self.verbose)
 
     def _say(self, what: str, key: Mapping[str, Any]) -> None:
         self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")
@@ -290,13 +288,6 @@ def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
     return x, y
 
 
-def check_count(name: str, value: Any, least: int) -> int:
-    """The value, if it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise BadInput(f"{name} must be at least {least}, a whole number. Received: {value!r}.")
-    return int(value)
-
-
 def check_shares(shares: Sequence[float]) -> list[float]:
     """The shares, if they are such, none twice."""
     found = [float(share) for share in shares]
@@ -309,7 +300,7 @@ def _checked_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds, if there are any, and none twice."""
     if not isinstance(seeds, Iterable):
         raise BadInput(f"seeds must be a sequence, one for each sample. Received: {seeds!r}. Write range({seeds!r}).")
-    found = [check_count("seeds", seed, 0) for seed in seeds]
+    found = [whole_number("seeds", seed, 0) for seed in seeds]
     if not found or len(set(found)) < len(found):
         raise BadInput(f"seeds must be different, and at least one. Received: {found}.")
     return found

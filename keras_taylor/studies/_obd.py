@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.batches import joined
+from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.plan import check_rank
 from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.criteria.obd import OBD
 from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor2 import Taylor2
 from keras_taylor.criteria.taylor_logits import TaylorLogits
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, whole_number
 from keras_taylor.studies._cost import peaks_of, seconds
 from keras_taylor.studies._lab import Lab, check_shares
-from keras_taylor.studies._obd_shown import EXACT, FISHER, REFERENCE, answer, cost_table, draw, rank_table
+from keras_taylor.studies._obd_shown import EXACT, FISHER, REFERENCE
 from keras_taylor.studies._statistics import spearman
 from keras_taylor.studies._study import Study, environment
 
@@ -37,9 +39,11 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
+@renamed(data="x")
 def obd(
     model: Any,
-    data: Any,
+    x: Any,
+    y: Any = None,
     *,
     validation_data: Any,
     run_dir: str | Path,
@@ -51,7 +55,7 @@ def obd(
     repetitions: int = 3,
     memory: bool = True,
     batch_size: int = 64,
-    verbose: int = 1,
+    verbose: str | int = "auto",
 ) -> Study:
     """Second-order criteria beside Taylor: rank correlation with the oracle, accuracy after pruning, seconds and memory.
 
@@ -61,22 +65,24 @@ def obd(
     a residual stream, the exact Gauss-Newton diagonal is not the second derivative: such channels are also reported apart.
 
     Args:
-        model: a compiled classifier.
-        data: labelled training data as `fit` takes them; samples of it are scored.
+        model: a compiled classifier, or the `ChannelGraph` of one.
+        x: training images as `fit` takes them: an array of shape `(n, height, width, colours)` beside `y`, a tuple `(x, y)`, or
+            a data set that yields both; samples of them are scored.
+        y: their labels, shape `(n,)` or one-hot `(n, classes)`, where `x` is an array.
         validation_data: other data, on which the pruned nets are judged, without any fine-tuning.
         run_dir: a folder for studies of this model and these data. What is there is not measured again.
-        shares: budgets: shares of the MACs that are kept.
-        rank: as in `kt.plan`.
-        examples: size of a sample.
-        seeds: one sample each.
-        timed: examples that are scored for the clock.
-        repetitions: of timing, all criteria in turns.
+        shares: the budgets: shares of the MACs that stay, each between 0 and 1.
+        rank: `"saving"` removes what costs least score per MAC saved, `"score"` what has the least score, as in `kt.plan`.
+        examples: how many examples a sample has.
+        seeds: one sample is drawn for each.
+        timed: how many examples are scored for the clock.
+        repetitions: how often, all criteria in turns.
         memory: whether peak memory is measured; each criterion takes a process of its own, which loads the model.
-        batch_size: of scoring.
-        verbose: 1 shows what is measured.
+        batch_size: examples that are scored at a time.
+        verbose: `"auto"` or 1 says what is measured, with progress bars; 2 says it without them, 0 is silent.
 
     Returns:
-        A `kt.studies.Study`.
+        A `kt.studies.Study`; `.save(folder)` writes JSON, Markdown and a figure.
 
     Raises:
         BadInput: what cannot work, or a folder of another model or other data; before any work.
@@ -98,27 +104,26 @@ def obd(
     """
     shares = check_shares(shares)
     check_rank(rank)
-    if timed < 1 or repetitions < 1:
-        raise BadInput(f"timed and repetitions must be at least 1. Received: {timed!r} and {repetitions!r}.")
-    lab = Lab(model, data, run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
+    timed, repetitions = whole_number("timed", timed), whole_number("repetitions", repetitions)
+    lab = Lab(model, joined(x, y), run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
     seeds = lab.seeds
-    x, y = lab.validation(validation_data)
+    held_back = lab.validation(validation_data)
     if timed > len(lab.x):
         raise BadInput(f"timed must be at most the number of examples, {len(lab.x)}. Received: {timed}.")
     lab.check_reachable(shares)
     scores = {seed: lab.scores(CRITERIA, seed) for seed in seeds}
-    time = lab.kept(
+    clocked = lab.kept(
         "seconds",
         {"timed": timed, "repetitions": repetitions, "criteria": list(CRITERIA), "machine": environment()},
-        lambda: seconds(model, CRITERIA, lab.x[:timed], lab.y[:timed], batch_size, repetitions),
+        lambda: seconds(lab.model, CRITERIA, lab.x[:timed], lab.y[:timed], batch_size, repetitions),
     )
     peaks = {}
     if memory:
-        with peaks_of(model, lab.x[:batch_size], lab.y[:batch_size]) as peak:
+        with peaks_of(lab.model, lab.x[:batch_size], lab.y[:batch_size]) as peak:
             for label in CRITERIA:
                 peaks[label] = lab.kept("peak memory", {"criterion": label, "machine": environment()}, partial(peak, label))
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
-    judged = lab.judge(x, y)
+    judged = lab.judge(*held_back)
     whole = judged(np.ones(lab.graph.channels, bool))["accuracy"]
 
     def pruned(of: Mapping[int, Any]) -> dict[str, list[float]]:
@@ -128,29 +133,16 @@ def obd(
     values = {
         label: {
             **_ranks(lab, mine[label], scores, truth),
-            "seconds": time[label],
+            "seconds": clocked[label],
             "megabytes": peaks.get(label),
             "accuracy": pruned(mine[label]),
         }
         for label in CRITERIA
     }
-    oracle = pruned(truth)
-    tables = [
-        rank_table(values, len(seeds), len(lab.ranks.tied)),
-        cost_table(values, oracle, whole, timed, batch_size, repetitions),
-    ]
-    settings = {**lab.settings, "seeds": seeds, "shares": shares, "rank": rank, "validation examples": len(x)}
-    title = f"Optimal Brain Damage against Taylor: {model.name}"
-    found = {"criteria": values, "accuracy by the oracle": oracle, "unpruned accuracy": whole}
-    return Study(
-        "obd",
-        title,
-        settings,
-        found,
-        tables,
-        answer(values, oracle, shares),
-        lambda figure: draw(figure, values, shares, title),
-    )
+    settings = {**lab.settings, "seeds": seeds, "shares": shares, "rank": rank, "validation examples": len(held_back[0])}
+    settings |= {"timed": timed, "repetitions": repetitions, "tied channels": len(lab.ranks.tied)}
+    found = {"criteria": values, "accuracy by the oracle": pruned(truth), "unpruned accuracy": whole}
+    return Study("obd", settings, found)
 
 
 def _ranks(lab: Lab, mine: Mapping[int, Any], scores: Any, truth: Any) -> dict[str, list[float]]:

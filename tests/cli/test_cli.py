@@ -91,7 +91,7 @@ def test_studies(study, tmp_path, digits_model):
     }.get(study, [])
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
-    assert {f"{study}.json", f"{study}.md", f"{study}.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {f"{study}.json", f"{study}.md", f"{study}.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
     again = CliRunner().invoke(app, options)
     assert again.exit_code == 0 and "scores by" in result.output and "scores by" not in again.output
     result = CliRunner().invoke(app, [*options, "--examples", "64"])

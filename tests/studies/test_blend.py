@@ -9,7 +9,7 @@ import pytest
 import keras_taylor as kt
 from keras_taylor.errors import BadInput, InfeasibleTarget, KerasTaylorError
 from keras_taylor.studies import _blend as module
-from keras_taylor.studies import _lab
+from keras_taylor.studies import _blend_shown, _lab
 from keras_taylor.studies._masked import Masked
 from tests import nets
 
@@ -142,7 +142,7 @@ def test_equal_masks_are_evaluated_once(tmp_path, monkeypatch):
 
 def differences(accuracy, loss, chosen="0.1"):
     found = {"accuracy": accuracy, "loss": loss}
-    return " ".join(module._answer({"0.8": {"chosen": [chosen] * len(accuracy)}}, {"0.8": found, "mean": found}))
+    return " ".join(_blend_shown.verdict({"0.8": {"chosen": [chosen] * len(accuracy)}}, {"0.8": found, "mean": found}))
 
 
 def test_the_answer_follows_the_numbers():
@@ -183,7 +183,8 @@ def test_files(first, tmp_path):
     assert f"| 50 % | {', '.join(found['chosen'])} |" in text
     assert all(line in text for line in study.answer) and "nan" not in text
     assert "the net was trained on the images of the folds" in text
-    assert (tmp_path / "blend.svg").read_text().count("<svg") == 1
+    assert (tmp_path / "blend.png").read_bytes().startswith(b"\x89PNG")
+    assert kt.studies.Study.load(tmp_path / "blend.json") == study
     assert "Taylor blended with activation" in str(study)
 
 

@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor.studies import _correlation, _lab, _statistics
+from keras_taylor.studies import _correlation, _correlation_shown, _lab, _statistics
 from keras_taylor.studies._statistics import Ranks
 from tests import nets
 
 FEW = {
     name: _correlation.CRITERIA[name]
-    for name in (_correlation.EQ8, _correlation.GATE, _correlation.ABSOLUTE, "magnitude", "taylor_logits", "bn_scale")
+    for name in (
+        _correlation_shown.EQ8,
+        _correlation_shown.GATE,
+        _correlation_shown.ABSOLUTE,
+        "magnitude",
+        "taylor_logits",
+        "bn_scale",
+    )
 }
 OPTIONS = {"examples": 16, "seeds": (0, 1), "batch_size": 8, "verbose": 0}
 
@@ -38,11 +45,11 @@ def test_correlations_are_those_of_scores_and_oracle(residual, study):
     rows = np.random.default_rng(1).permutation(len(x))[:16]
     sample = x[rows], y[rows]
     scores, truth = (
-        kt.score(model, *sample, criterion=FEW[_correlation.GATE]).values,
-        kt.oracle(model, *sample).absolute().values,
+        kt.score(model, *sample, criterion=FEW[_correlation_shown.GATE], verbose=0).values,
+        kt.oracle(model, *sample, verbose=0).absolute().values,
     )
     ranks = Ranks(kt.trace(model))
-    found = study.values["correlations"][_correlation.GATE]
+    found = study.values["correlations"][_correlation_shown.GATE]
     assert found["all layers"][1] == pytest.approx(ranks.raw(scores, truth), abs=0.02)
     assert found["per layer"][1] == pytest.approx(ranks.per_layer(scores, truth), abs=0.02)
     assert found["all layers, l2"][1] == pytest.approx(ranks.l2(scores, truth), abs=0.02)
@@ -51,14 +58,16 @@ def test_correlations_are_those_of_scores_and_oracle(residual, study):
 
 def test_within_a_layer_one_over_m_makes_no_difference(study):
     found = study.values["correlations"]
-    assert found[_correlation.EQ8]["per layer"] == pytest.approx(found[_correlation.GATE]["per layer"])
+    assert found[_correlation_shown.EQ8]["per layer"] == pytest.approx(found[_correlation_shown.GATE]["per layer"])
 
 
 def test_tied_channels_are_told_apart(residual, study):
     ranks = Ranks(kt.trace(residual[0]))
     assert 0 < len(ranks.tied) < len(ranks.free)
     tied = study.values["tied"]["tied channels"]
-    assert tied["difference"] == pytest.approx(np.mean(tied[_correlation.GATE]) - np.mean(tied[_correlation.ABSOLUTE]))
+    assert tied["difference"] == pytest.approx(
+        np.mean(tied[_correlation_shown.GATE]) - np.mean(tied[_correlation_shown.ABSOLUTE])
+    )
     assert tied["interval"][0] <= tied["difference"] <= tied["interval"][1]
 
 
@@ -92,10 +101,10 @@ def test_files(study, tmp_path):
     stored = json.loads((tmp_path / "correlation.json").read_text())
     assert stored["values"]["correlations"] == study.values["correlations"]
     text = (tmp_path / "correlation.md").read_text()
-    best = f"{np.mean(study.values['correlations'][_correlation.GATE]['all layers']):.2f}"
+    best = f"{np.mean(study.values['correlations'][_correlation_shown.GATE]['all layers']):.2f}"
     assert best in text and "tensorflow" in text and "seeds=[0, 1]" in text
-    assert (tmp_path / "correlation.svg").read_text().startswith("<?xml")
-    assert _correlation.GATE in str(study)
+    assert (tmp_path / "correlation.png").read_bytes().startswith(b"\x89PNG")
+    assert _correlation_shown.GATE in str(study)
     with pytest.raises(kt.errors.BadInput, match="must end with"):
         study.figure(tmp_path / "figure.gif")
 
@@ -114,7 +123,7 @@ def test_all_criteria_and_the_answer(residual, folder):
     assert set(found) == set(_correlation.CRITERIA) - {"bn_scale"}  # not every layer has a BatchNormalization
     names = {one.name for one in _correlation.CRITERIA.values()}
     assert set(kt.criteria.registered()) <= names | {"obd_exact", "obd_hutchinson", "empirical_fisher", "taylor_gate"}
-    best = max(found, key=lambda label: max(np.mean(found[label][kind]) for kind in _correlation.KINDS[1:]))
+    best = max(found, key=lambda label: max(np.mean(found[label][kind]) for kind in _correlation_shown.KINDS[1:]))
     assert f"`{best}`" in study.answer[0]
 
 
@@ -129,10 +138,10 @@ def test_all_criteria_and_the_answer(residual, folder):
 )
 def test_the_verdict_on_normalisation(gain, words):
     values = {
-        _correlation.EQ8: {"all layers": [0.1] * len(gain), "all layers, l2": [0.5] * len(gain)},
-        _correlation.GATE: {"all layers": [0.5] * len(gain), "all layers, l2": [0.5 + g for g in gain]},
+        _correlation_shown.EQ8: {"all layers": [0.1] * len(gain), "all layers, l2": [0.5] * len(gain)},
+        _correlation_shown.GATE: {"all layers": [0.5] * len(gain), "all layers, l2": [0.5 + g for g in gain]},
     }
-    assert words in _correlation._normalisation(values)[0]
+    assert words in _correlation_shown.normalisation(values)[0]
 
 
 def test_another_activation_or_loss_is_another_model(tmp_path):
@@ -202,11 +211,11 @@ def test_another_model_is_refused(residual, study, folder):
     [
         ({"seeds": ()}, "seeds must be different, and at least one"),
         ({"seeds": (1, 1)}, "seeds must be different"),
-        ({"examples": 1}, "examples must be at least 2"),
+        ({"examples": 1}, "examples must be a whole number of at least 2"),
         ({"examples": 41}, "at least as many examples as a sample"),
         ({"criteria": {}}, "at least one criterion"),
         ({"criteria": ["taylor"]}, "a dict of criteria by label"),
-        ({"seeds": (-1,)}, "seeds must be at least 0"),
+        ({"seeds": (-1,)}, "seeds must be a whole number of at least 0"),
         ({"seeds": (0.5,)}, "a whole number"),
         ({"seeds": 3}, "Write range"),
     ],
@@ -236,7 +245,11 @@ def test_one_hot_labels(tmp_path):
     model = nets.compiled(nets.chain(), loss=keras.losses.CategoricalCrossentropy(from_logits=True))
     x, y = nets.images(40)
     study = kt.studies.correlation(
-        model, (x, np.eye(2, dtype="float32")[y]), run_dir=tmp_path, criteria={"taylor_gate": FEW[_correlation.GATE]}, **OPTIONS
+        model,
+        (x, np.eye(2, dtype="float32")[y]),
+        run_dir=tmp_path,
+        criteria={"taylor_gate": FEW[_correlation_shown.GATE]},
+        **OPTIONS,
     )
     assert np.isfinite(study.values["correlations"]["taylor_gate"]["all layers"]).all()
 

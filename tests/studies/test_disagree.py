@@ -10,7 +10,7 @@ import keras_taylor as kt
 from keras_taylor.criteria import MeanOverExamples
 from keras_taylor.errors import BadInput
 from keras_taylor.studies import _lab, _quadrants, _shapley
-from keras_taylor.studies._disagree_shown import answer, shapley_table
+from keras_taylor.studies._disagree_shown import carriers, shapley_table
 from keras_taylor.studies._masked import Masked
 from keras_taylor.studies._statistics import shown
 from tests import nets
@@ -172,7 +172,7 @@ def fabricated(accuracy, loss, **players):
     values = {player: {"accuracy": [0.0, 0.0, 0.0], "loss saved": [0.0, 0.0, 0.0]} for player in _quadrants.PLAYERS}
     values |= {player.replace("_", " "): {"accuracy": one, "loss saved": one} for player, one in players.items()}
     pooled = {"gap": {"accuracy": accuracy, "loss saved": loss}, "Shapley values": values}
-    return " ".join(answer({"0.1": pooled}, pooled))
+    return " ".join(carriers({"0.1": pooled}, pooled))
 
 
 def test_the_answer_follows_the_numbers():
@@ -229,7 +229,8 @@ def test_files(first, tmp_path):
     gap = study.values["shares"]["0.5"]["gap"]["accuracy"]
     assert shown([100 * one for one in gap], 1) in text and "50 %: low a, high g" in text
     assert all(line in text for line in study.answer) and "nan" not in text and "-0.00 " not in text
-    assert (tmp_path / "disagree.svg").read_text().count("<svg") == 1
+    assert (tmp_path / "disagree.png").read_bytes().startswith(b"\x89PNG")
+    assert kt.studies.Study.load(tmp_path / "disagree.json") == study
     assert "Disagreements of Taylor" in str(study)
 
 

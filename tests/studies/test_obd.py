@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor.studies import _obd
+from keras_taylor.studies import _obd, _obd_shown
 from keras_taylor.studies._cost import peaks_of, seconds
 from tests import nets
 
@@ -57,7 +57,7 @@ def test_the_empirical_fisher_is_no_independent_comparison(study):
 
 
 def test_costs_are_relative_to_taylor(study):
-    assert _obd._slower({_obd.REFERENCE: {"seconds": [1.0, 2.0, 2.0]}, "a": {"seconds": [3.0, 2.0, 8.0]}}, "a") == 3.0
+    assert _obd_shown._slower({_obd.REFERENCE: {"seconds": [1.0, 2.0, 2.0]}, "a": {"seconds": [3.0, 2.0, 8.0]}}, "a") == 3.0
     seconds = {label: np.median(found["seconds"]) for label, found in study.values["criteria"].items()}
     assert all(value > 0 for value in seconds.values())
     assert len(study.values["criteria"][_obd.EXACT]["seconds"]) == 2
@@ -95,14 +95,15 @@ def test_the_verdict_on_cost(study, fisher, words):
     values = {label: dict(found) for label, found in study.values["criteria"].items()}
     values[_obd.REFERENCE]["seconds"], values[_obd.FISHER]["seconds"] = [1.0], [fisher]
     values[_obd.EXACT]["seconds"] = [5.0]
-    answer = _obd._answer(values, study.values["accuracy by the oracle"], [0.8, 0.5])
+    answer = _obd_shown.verdict(values, study.values["accuracy by the oracle"])
     assert words in answer[0] and "exact 5.0 times" in answer[0]
 
 
 def test_files(study, tmp_path):
     study.save(tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".svg"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".png"}
     assert "accuracy at 80 %" in (tmp_path / "obd.md").read_text()
+    assert kt.studies.Study.load(tmp_path / "obd.json") == study
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_files(study, tmp_path):
         ({"shares": (1e-6,)}, kt.errors.InfeasibleTarget, "macs"),
         ({"rank": "best"}, kt.errors.BadInput, "rank must be"),
         ({"timed": 41}, kt.errors.BadInput, "timed must be at most"),
-        ({"timed": 0}, kt.errors.BadInput, "timed and repetitions"),
+        ({"timed": 0}, kt.errors.BadInput, "timed must be a whole number of at least 1"),
         ({"validation_data": None}, kt.errors.BadInput, "validation_data must be given"),
     ],
 )
