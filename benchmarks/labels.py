@@ -26,7 +26,7 @@ def judges(net: str, seed: int, images: int, judged: int) -> tuple[Any, Any, Any
     chosen = net_named(net)
     model = chosen.model()
     graph = kt.trace(model)
-    truth = kt.oracle(model, chosen.train(judged, seed, skip=images), batch_size=BATCH, verbose=0).absolute.values
+    truth = kt.oracle(model, chosen.train(judged, seed, skip=images), batch_size=BATCH, verbose=0).absolute().values
     return graph.locks == "", truth, scores(net, "labels given", seed, images)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from keras_taylor._measure.segments import Segment, cut
 
 AIMS = {"float32": 1.8, "int8_ptq": 1.5}
 SIDES = ("dense", "pruned")
+RANDOM = kt.Recipe(criterion="random", rank="score")
 
 
 def noise(size: int) -> Any:
@@ -24,23 +26,23 @@ def noise(size: int) -> Any:
 
 def pruned_to_half(model: Any) -> Any:
     """Half the MACs, in steps of 8 channels; every layer loses about the same share, for random weights name no other."""
-    rules = kt.Constraints(round_to=8)
-    return kt.prune(model, target=kt.Target(macs=0.5), criterion="random", rank="score", constraints=rules).model
+    recipe = replace(RANDOM, constraints=kt.Constraints(round_to=8))
+    return kt.prune(model, target=kt.Target(macs=0.5), recipe=recipe, verbose=0).model
 
 
 def ratio(model: Any, quantizer: Any, rounds: int) -> Row:
     """Latency of the dense and the pruned file, in turn."""
     half = pruned_to_half(model)
-    first, second = kt.compare_latency([kt.quantize(one, quantizer).content for one in (model, half)], rounds=rounds)
+    first, second = kt.litert.compare_latency([kt.quantize(one, quantizer).content for one in (model, half)], rounds=rounds)
     macs = [kt.trace(one).macs for one in (model, half)]
     return {"dense": vars(first), "pruned": vars(second), "ratio": first.median_ms / second.median_ms, "macs": macs}
 
 
 def half_the_time(model: Any, quantizer: Any, rounds: int) -> Row:
     """Prune to half the latency, and time the final file anew."""
-    result = kt.prune(model, target=kt.Target(latency=0.5, quantizer=quantizer), criterion="random", rank="score")
+    result = kt.prune(model, target=kt.Target(latency=0.5, quantizer=quantizer), recipe=RANDOM, verbose=0)
     files = [kt.quantize(one, quantizer).content for one in (model, result.model)]
-    dense, final = kt.compare_latency(files, rounds=rounds)
+    dense, final = kt.litert.compare_latency(files, rounds=rounds)
     return {
         "latency_kept": final.median_ms / dense.median_ms,
         "fastest_kept": final.fastest_ms / dense.fastest_ms,

@@ -72,7 +72,7 @@ def oracle(net: str, images: int, batch: int, sample: int, repetitions: int) -> 
         found["slow"] = [loss(channel) - plain for channel in channels]
 
     def fast() -> None:
-        found["fast"] = kt.oracle(model, (x, y), batch_size=batch, verbose=0).signed.values[channels]
+        found["fast"] = kt.oracle(model, (x, y), batch_size=batch, verbose=0).values[channels]
 
     interleaved(1, slow)
     seconds = interleaved(repetitions, slow, fast)

@@ -91,7 +91,7 @@ def precision(
         orders=[order],
         seeds=[seed],
         epochs=epochs,
-        repair=None if repair == "none" else repair,
+        recipe=kt.Recipe(repair=None if repair == "none" else repair),
         batch_size=batch,
     )
     if not table.rows:

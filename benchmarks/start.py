@@ -56,7 +56,9 @@ def start(net: str, seed: int, share: float, start: str, images: int, epochs: in
     model, test = chosen.model(), chosen.test()
     few, _ = chosen.train(images, seed)
     repair = "lstsq" if start == "repaired" else None
-    small = kt.prune(model, few, target=kt.Target(macs=share), repair=repair, batch_size=64, seed=seed).model
+    small = kt.prune(
+        model, few, target=kt.Target(macs=share), recipe=kt.Recipe(repair=repair), batch_size=64, seed=seed, verbose=0
+    ).model
     data = augmented(chosen, batch, seed)
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * len(data))
     small.compile(keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=1e-4), model.loss)
