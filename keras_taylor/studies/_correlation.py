@@ -112,8 +112,8 @@ def correlation(
     lab = Lab(model, joined(x, y), run_dir, examples=examples, seeds=seeds, batch_size=batch_size, verbose=verbose)
     seeds = lab.seeds
     scores = {seed: lab.scores(chosen, seed) for seed in seeds}
-    fed = {label: one for label, one in chosen.items() if one.needs & FROM_DATA}
-    halves = {seed: [lab.scores(fed, seed, half) for half in (0, 1)] for seed in seeds}
+    from_data = {label: one for label, one in chosen.items() if one.needs & FROM_DATA}
+    halves = {seed: [lab.scores(from_data, seed, half) for half in (0, 1)] for seed in seeds}
     truth = {seed: np.abs(lab.oracle(seed)) for seed in seeds}
     labels = [label for label in chosen if all(label in scores[seed] for seed in seeds)]
     if not labels:
