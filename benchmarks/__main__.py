@@ -49,8 +49,8 @@ def _list() -> int:
         rows = Rows(RESULTS / f"{name}.jsonl")
         cells = cells_of(one, {})
         stored = sum(rows.of(cell) is not None for cell in cells)
-        goal = f" Goal: {one.goal.text}." if one.goal else ""
-        print(f"{name:24}{stored:4} of {len(cells):3} cells stored  {one.title}.{goal}")
+        goal = f"; goal: {one.goal.text}" if one.goal else ""
+        print(f"{name:24}{stored:4} of {len(cells):3} cells stored  {one.title}{goal}")
     return 0
 
 
@@ -67,7 +67,7 @@ def _render(asked: Sequence[str], folder: Path) -> int:
 
 
 def _run(benchmark: Benchmark, arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(f"python -m benchmarks run {benchmark.name}", description=f"{benchmark.title}.")
+    parser = argparse.ArgumentParser(f"python -m benchmarks run {benchmark.name}", description=benchmark.title)
     for name, values in benchmark.cells.items():
         text = f"default: {' '.join(map(str, values[:8]))}{' ...' * (len(values) > 8)}"
         parser.add_argument(f"--{name.replace('_', '-')}", nargs="+", metavar="VALUE", help=text)

@@ -77,8 +77,8 @@ def benchmark(
 
 
 def names() -> list[str]:
-    """The benchmarks there are: modules of this folder that register one."""
-    modules = sorted(path.stem for path in ROOT.glob("*.py") if not path.stem.startswith("_"))
+    """The benchmarks there are: modules of this folder that register one. Scripts beside them are left alone."""
+    modules = sorted(path.stem for path in ROOT.glob("*.py") if "@benchmark(" in path.read_text(encoding="utf-8"))
     for module in modules:
         importlib.import_module(f"benchmarks.{module}")
     return [module for module in modules if module in _REGISTRY]

@@ -60,7 +60,7 @@ def peaks_of(model: Any, x: Any, y: Any) -> Iterator[Callable[[str], float | Non
         np.savez(Path(folder) / "data.npz", x=x, y=y)
 
         def measure(label: str) -> float | None:
-            command = [sys.executable, "-W", "ignore", "-m", "keras_taylor.studies._peak", folder, label]
+            command = [sys.executable, "-W", "ignore", "-m", "keras_taylor.studies._peak_memory", folder, label]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]

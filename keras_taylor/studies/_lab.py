@@ -146,7 +146,13 @@ class Lab:
         return self.scores_on(criteria, rows, {"seed": seed, "half": half})
 
     def scores_on(self, criteria: Mapping[str, Criterion], rows: Rows, key: Mapping[str, Any]) -> dict[str, Array]:
-        """The same for any examples; `key` tells them apart, and has the seed."""
+        """Scores of any examples by each criterion, as `scores` gives them for a sample.
+
+        Args:
+            criteria: by label.
+            rows: numbers of the examples.
+            key: what tells these examples from others in the folder; it has the `"seed"` of what a criterion draws.
+        """
 
         def key_of(label: str) -> dict[str, Any]:
             one = criteria[label]
@@ -195,7 +201,7 @@ class Lab:
         """Inputs and labels of `validation_data`.
 
         Raises:
-            BadInput: they do not fit the data, or the model does not put out a number for each class.
+            BadInput: they do not fit the data, or the model has no output for each class.
         """
         x, y = as_arrays(data, "validation_data")
         if x.shape[1:] != self.x.shape[1:] or y.shape[1:] != self.y.shape[1:]:
@@ -204,7 +210,7 @@ class Lab:
         outputs = self.graph.program.outputs
         if len(outputs) != 1 or (outputs[0].shape[-1] or 0) < 2:
             shapes = ", ".join(str(one.shape) for one in outputs)
-            raise BadInput(f"The model must put out a number for each of two or more classes. Received: outputs of {shapes}.")
+            raise BadInput(f"The model must have an output for each of two or more classes. Received: outputs of {shapes}.")
         return x, y
 
     def judge(self, x: Any, y: Any, say: bool = True) -> Callable[[Mask], dict[str, float]]:
@@ -231,7 +237,7 @@ class Lab:
         return judged
 
     def progress(self, what: str, count: int) -> Any:
-        """A bar for measurements that are too many to name each."""
+        """A bar over `count` measurements, which are too many to name each."""
         self.console.print(what)
         return progress_bar(count, self.verbose)
 

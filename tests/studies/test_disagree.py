@@ -244,7 +244,7 @@ def test_files(first, tmp_path):
         ({"examples": 1000}, "data must have at least as many examples"),
         ({"validation_data": None}, "validation_data must be given"),
         ({"validation_data": (X[:, :4], Y)}, "validation_data must have the shapes of data"),
-        ({"model": "one unit"}, "The model must put out a number for each of two or more classes"),
+        ({"model": "one unit"}, "The model must have an output for each of two or more classes"),
         ({"model": "locked"}, "channels that may go"),
     ],
 )

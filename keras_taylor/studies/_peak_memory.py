@@ -1,4 +1,4 @@
-"""Prints the peak memory of one criterion; `_cost.peaks_of` starts `python -m keras_taylor.studies._peak FOLDER LABEL`."""
+"""Prints the peak memory of one criterion: what `_cost.peaks_of` starts in a process of its own, with FOLDER and LABEL."""
 
 from __future__ import annotations
 
