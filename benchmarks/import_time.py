@@ -1,11 +1,4 @@
-"""How long starting takes: `import keras_taylor` beside `import tensorflow, keras`, and the command's help and mistakes.
-
-Each start is a fresh process; all take turns, and ratios are taken within a turn, so that a busy machine slows all alike.
-Beside the clock, seconds of CPU are given, which other processes change less. Targets: an import costs at most a tenth more
-than that of TensorFlow and Keras, and the command answers within half a second, on a machine that is not busy.
-
-    python benchmarks/import_time.py
-"""
+"""How long starting takes: `import keras_taylor` beside `import tensorflow, keras`, and the command's help and mistakes."""
 
 from __future__ import annotations
 
@@ -15,12 +8,12 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
-from _common import RESULTS, ROOT, interleaved, setup, table, write
 
+from benchmarks.runner import Goal, Row, benchmark, interleaved, table
+
+ROOT = Path(__file__).parent.parent
 COMMAND = "import sys; sys.argv = ['keras-taylor', {}]; from keras_taylor._cli.app import app; app()"
 MISTAKE = "'sweep', '--model', 'README.md', '--data', 'digits', '--output', 'out', '--criterion', 'taylr'"
 ALL = "[getattr(keras_taylor, name) for name in keras_taylor.__all__]"
@@ -36,10 +29,34 @@ STARTS = {
     "`keras-taylor sweep --criterion taylr ...`": COMMAND.format(MISTAKE),
     "`python -c pass`": "pass",
 }
-IMPORTS = tuple(name for name in STARTS if "keras_taylor" in name)
-COMMANDS = tuple(name for name in STARTS if "keras-taylor" in name)
 MOST_RATIO = 1.10
 MOST_SECONDS = 0.5
+
+
+def within(row: Row, name: str) -> bool | None:
+    """Whether a start is within its target; None where it has none."""
+    found = row["starts"][name]
+    if "keras_taylor" in name:
+        return bool(found["ratio"] <= MOST_RATIO)
+    return bool(found["median"] <= MOST_SECONDS) if "keras-taylor" in name else None
+
+
+GOAL = Goal(
+    f"imports at most {MOST_RATIO:.2f} times as long, the command within {MOST_SECONDS} s",
+    lambda row: all(within(row, name) is not False for name in row["starts"]),
+)
+
+
+def page(rows: list[Row]) -> list[str]:
+    """One line for each start."""
+    header = ["start", "seconds", "quartiles", "ratio", "CPU seconds", "ratio of CPU", "within the target"]
+    lines = []
+    for name, found in rows[-1]["starts"].items():
+        verdict = {None: "", True: "yes", False: "NO"}[within(rows[-1], name)]
+        spread = f"{found['low']:.2f} to {found['high']:.2f}"
+        work = (f"{found['cpu']:.2f}", f"{found['cpu_ratio']:.3f}")
+        lines.append([name, f"{found['median']:.2f}", spread, f"{found['ratio']:.3f}", *work, verdict])
+    return [table(header, lines)]
 
 
 def start(script: str, cpu: list[float]) -> None:
@@ -53,42 +70,25 @@ def start(script: str, cpu: list[float]) -> None:
     cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def main(
-    repetitions: Annotated[int, typer.Option(min=2)] = 9,
-    output: Annotated[Path, typer.Option(help="Markdown file for the table.")] = RESULTS / "import_time.md",
-) -> None:
-    """Time starts in fresh processes."""
-    environment = setup(0)
+@benchmark("import_time", cells={"repetitions": (9,)}, goal=GOAL, page=page)
+def import_time(repetitions: int) -> Row:
+    """How long starting takes.
+
+    Fresh processes in turns: medians over the repetitions, and the median of the ratios to `import tensorflow, keras` within a
+    turn, so that a busy machine slows all alike. Beside the clock, seconds of CPU, which other processes change less. Targets:
+    imports at most 1.10 times as long as TensorFlow and Keras alone, the command within half a second.
+    """
     cpu: dict[str, list[float]] = {name: [] for name in STARTS}
     contenders = [partial(start, script, cpu[name]) for name, script in STARTS.items()]
     interleaved(1, *contenders)  # compiles, and fills the disk's cache
     for found in cpu.values():
         found.clear()
     seconds = np.array(interleaved(repetitions, *contenders))
-    rows, missed = [], False
+    first = np.array(cpu[next(iter(STARTS))])
+    starts = {}
     for name, found in zip(STARTS, seconds, strict=True):
-        low, middle, high = np.percentile(found, [25, 50, 75])
-        ratio = float(np.median(found / seconds[0]))
+        low, median, high = np.percentile(found, [25, 50, 75]).tolist()
         work = np.array(cpu[name])
-        ok = ratio <= MOST_RATIO if name in IMPORTS else middle <= MOST_SECONDS if name in COMMANDS else None
-        missed |= ok is False
-        verdict = "" if ok is None else "yes" if ok else "NO"
-        work_ratio = float(np.median(work / cpu[next(iter(STARTS))]))
-        spread = f"{low:.2f} to {high:.2f}"
-        rows.append([name, f"{middle:.2f}", spread, f"{ratio:.3f}", f"{np.median(work):.2f}", f"{work_ratio:.3f}", verdict])
-    header = ["start", "seconds", "quartiles", "ratio", "CPU seconds", "ratio of CPU", "within the target"]
-    text = table(header, rows)
-    print(text)
-    write(
-        output,
-        "# Starting",
-        f"Fresh processes in turns: the median of {repetitions}, and the median of the ratios to `import tensorflow, keras`. "
-        f"Targets: imports at most {MOST_RATIO:.2f} times as long as that, the command within {MOST_SECONDS} s.",
-        text,
-        f"Made by `python benchmarks/import_time.py`. {environment}.",
-    )
-    raise typer.Exit(int(missed))
-
-
-if __name__ == "__main__":
-    typer.run(main)
+        ratios = {"ratio": float(np.median(found / seconds[0])), "cpu_ratio": float(np.median(work / first))}
+        starts[name] = {"low": low, "median": median, "high": high, "cpu": float(np.median(work)), **ratios}
+    return {"starts": starts}

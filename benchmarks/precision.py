@@ -33,7 +33,7 @@ def page(rows: list[Row]) -> list[str | Picture]:
             "longer than the other rows.",
             Picture(f"precision_{net}.png", "Accuracy against BOPs", made.figure),
             made.answer(),
-            made.to_markdown(),
+            made.render("markdown"),
             *(f"No row: {row['quantizer']} at {row['target']:g}: {row['skipped']}." for row in mine if "skipped" in row),
         ]
     return parts

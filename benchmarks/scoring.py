@@ -27,7 +27,7 @@ def steps(model: str, size: int, batch: int) -> dict[str, Callable[[], Any]]:
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=(batch, size, size, 3)), tf.float32)
     y = tf.constant(rng.integers(0, 1000, batch))
-    record = Recorder(net, kt.trace(net), frozenset({"contribution"}), objectives(net))
+    record = Recorder(kt.trace(net), frozenset({"contribution"}), objectives(net))
     forward = tf.function(lambda images: net(images, training=False))
     return {
         "score": lambda: record(x, y, None),

@@ -12,10 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras_taylor._quantize.tflite import device_name
 
 import keras_taylor as kt
 from benchmarks.runner.rows import Rows
+from keras_taylor.litert._device import device_name
 
 
 def here() -> dict[str, Any]:
