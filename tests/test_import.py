@@ -9,7 +9,7 @@ import pytest
 REPORT = "import json, os, sys; print('REPORT', json.dumps([dict(os.environ), sorted({m.split('.')[0] for m in sys.modules})]))"
 GATE = "assert keras.saving.get_registered_object('keras_taylor>TaylorGate') is not None"
 # What `pip install keras-taylor` does not install.
-OPTIONAL = ("matplotlib", "sklearn", "tensorflow_datasets", "tensorflow_model_optimization", "tf_keras")
+OPTIONAL = ("ai_edge_litert", "matplotlib", "sklearn", "tensorflow_datasets", "tensorflow_model_optimization", "tf_keras")
 
 
 def imported(statement, then="pass"):

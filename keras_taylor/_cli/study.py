@@ -69,7 +69,7 @@ def _answer(
         )
         study.save(output)
     typer.echo(str(study))
-    typer.echo(f"files: {output / study.name}.md, .json, .svg")
+    typer.echo(f"files: {output / study.name}.md, .json, .png")
 
 
 def _register(name: str, question: str, validated: bool = True, **own: tuple[Any, Any]) -> None:
