@@ -19,13 +19,13 @@ from keras_taylor.errors import BadInput
 class Blend(Criterion):
     """`first + weight * second`, both l2-normalised per layer, since without that the weight has no scale.
 
+    Whether activations add anything to Taylor is an open question; there is no paper to cite.
+
     Args:
         weight: lambda. 0 is `first` alone; infinity is `second` alone.
         first: a criterion or its name.
         second: another one.
         flops: as in `Taylor`.
-
-    Whether activations add anything to Taylor is an open question; there is no paper to cite.
 
     Example:
         >>> import keras_taylor as kt

@@ -9,6 +9,7 @@ import pytest
 import keras_taylor as kt
 from keras_taylor.criteria import Filters, Record, _base, registered
 from tests import nets
+from tests.layout import PACKAGE, imported, modules
 
 GROUPS = (np.array([0, 1]),)
 
@@ -130,6 +131,13 @@ def test_a_criterion_that_is_no_dataclass_has_its_options_as_attributes():
     scores = kt.score(nets.compiled(nets.chain()), *nets.images(4), criterion=Mine(2), verbose=0)
     assert scores.settings["power"] == 2
     np.testing.assert_allclose(np.linalg.norm(scores.by_layer()["conv1"]), 1.0)
+
+
+def test_criteria_see_neither_tensorflow_nor_keras():
+    paths = [path for module, path in modules(PACKAGE).items() if module.split(".")[0] == "criteria"]
+    assert len(paths) > 15
+    for path in paths:
+        assert not [name for name in imported(path) if name.split(".")[0] in ("tensorflow", "keras", "tf_keras")], path
 
 
 class TestRegistering:
