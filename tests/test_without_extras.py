@@ -28,7 +28,7 @@ pruned = kt.prune(model, (x, y), target=kt.Target(macs=0.5), verbose=0)
 errors = []
 for wanted in (lambda: kt.quantize(model), lambda: kt.export_tflite(model, "/tmp/never.tflite"),
                lambda: kt.measure(b"    TFL3"),
-               lambda: kt.prune(model, target=kt.Target(latency=0.5), criterion="magnitude", verbose=0)):
+               lambda: kt.prune(model, target=kt.Target(latency=0.5), recipe=kt.Recipe(criterion="magnitude"), verbose=0)):
     try:
         wanted()
     except (ImportError, ValueError) as error:

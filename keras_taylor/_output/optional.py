@@ -41,7 +41,11 @@ def version_of(package: str) -> str | None:
 def require(module: str, extra: str) -> None:
     """Nothing, where the module of that name is installed; it is not imported. Arguments and errors are those of `optional`."""
     top = _top(module)
-    if not (sys.modules[top] if top in sys.modules else importlib.util.find_spec(top)):
+    try:
+        found = sys.modules[top] if top in sys.modules else importlib.util.find_spec(top)
+    except ImportError:  # an import hook that refuses it
+        found = None
+    if not found:
         raise _missing(module, extra)
 
 

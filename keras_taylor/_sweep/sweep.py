@@ -69,7 +69,7 @@ def sweep(
         validation_data: labelled data on which the accuracy of the files is measured.
         targets: shares of the unpruned model's MACs.
         quantizers: quantizers, or their names.
-        orders: see above.
+        orders: `"prune_quantize"`, `"quantize_while_pruning"` or both, as described above.
         seeds: each is a repetition of everything.
         epochs: of fine-tuning for each target; 0 prunes in one shot.
         recipe: how every model is pruned; the unpruned one is not repaired. `kt.Recipe()` by default.
@@ -132,7 +132,7 @@ def sweep(
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         verbose=level,
-        measuring={"threads": threads, "runs": runs, "batch_size": batch_size, "verbose": 0},
+        measuring={"threads": threads, "runs": runs, "batch_size": batch_size},
     )
     cells = [
         Cell(float(target), seed, order, quantizer)

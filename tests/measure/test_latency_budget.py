@@ -19,6 +19,8 @@ from tests import nets
 
 layers = keras.layers
 
+MAGNITUDE = {"criterion": "magnitude"}
+
 
 def latency(seconds):
     return Latency.of([seconds], warm_up=0, threads=1)
@@ -154,7 +156,7 @@ class TestTable:
         """Real files of one segment, with integers at their border where that is possible; nothing is trained."""
         graph = kt.trace(nets.chain())
         model = cut(graph)[1].model(graph.keep_labels(np.ones(graph.channels, bool)))
-        found = kt.LiteModel(timing.file_like(model, quantizer, integers=True))
+        found = kt.litert.LiteModel(timing.file_like(model, quantizer, integers=True))
         assert found([np.ones((2, 6, 6, 6))])[0].shape == (2, 8)
         assert timing.latencies([timing.file_like(model, quantizer)], 1, seconds=0)[0].runs == 20
 
@@ -254,7 +256,7 @@ class TestTarget:
     def test_bad_input_is_refused_before_anything_is_timed(self, what, timed):
         options, text = self.UNUSABLE[what]
         with pytest.raises(kt.errors.KerasTaylorError, match=text):
-            kt.prune(nets.chain(), criterion="magnitude", **{"target": kt.Target(latency=0.5), **options})
+            kt.prune(nets.chain(), verbose=0, **nets.with_recipe({"target": kt.Target(latency=0.5), **MAGNITUDE, **options}))
         assert not timed
 
 
@@ -267,28 +269,32 @@ class TestPrune:
     @pytest.mark.parametrize("quantizer", [None, "int8_ptq"])
     def test_a_part_of_the_time(self, timed, quantizer):
         model = wide()
-        result = kt.prune(model, target=kt.Target(latency=0.6, quantizer=quantizer), criterion="magnitude")
+        result = kt.prune(model, target=kt.Target(latency=0.6, quantizer=quantizer), recipe=kt.Recipe(**MAGNITUDE), verbose=0)
         assert 0.95 * 0.6 <= share(model, result.model, quantizer) <= 0.6
         assert kt.verify(model, result.plan, result.model).ok
 
     def test_milliseconds(self, timed):
         model = wide()
         wanted = 0.7 * len(timing.file_like(model, None)) / 1e3
-        result = kt.prune(model, target=kt.Target(latency_ms=wanted), criterion="magnitude")
+        result = kt.prune(model, target=kt.Target(latency_ms=wanted), recipe=kt.Recipe(**MAGNITUDE), verbose=0)
         assert 0.95 * 0.7 <= share(model, result.model) <= 0.7
 
     def test_with_another_budget(self, timed):
         model = wide()
-        result = kt.prune(model, target=kt.Target(latency=0.9, macs=0.4), criterion="magnitude")
+        result = kt.prune(model, target=kt.Target(latency=0.9, macs=0.4), recipe=kt.Recipe(**MAGNITUDE), verbose=0)
         assert kt.trace(result.model).macs <= 0.4 * kt.trace(model).macs
         assert share(model, result.model) <= 0.9
 
     def test_nearly_all_of_the_time(self, timed):
         model = wide()
-        assert 0.95 <= share(model, kt.prune(model, target=kt.Target(latency=1.0), criterion="magnitude").model) <= 1
+        assert (
+            0.95
+            <= share(model, kt.prune(model, target=kt.Target(latency=1.0), recipe=kt.Recipe(**MAGNITUDE), verbose=0).model)
+            <= 1
+        )
 
     def test_the_report_says_what_was_measured(self, timed):
-        result = kt.prune(wide(), target=kt.Target(latency=0.6), criterion="magnitude")
+        result = kt.prune(wide(), target=kt.Target(latency=0.6), recipe=kt.Recipe(**MAGNITUDE), verbose=0)
         before, final = (result.report[name].metrics["latency_ms"] for name in ("before", "final"))
         assert 0.95 * 0.6 * before <= final <= 0.6 * before
         assert {"latency", "threads", "device", "round_to", "quantizer"} <= set(result.report.settings)
@@ -297,7 +303,9 @@ class TestPrune:
     def test_a_given_rounding_is_respected(self, timed):
         rules = kt.Constraints(round_to=8)
         with pytest.warns(UserWarning, match=r"The file takes 83% of the latency budget"):
-            result = kt.prune(wide(), target=kt.Target(latency=0.6), criterion="magnitude", constraints=rules)
+            result = kt.prune(
+                wide(), target=kt.Target(latency=0.6), recipe=kt.Recipe(criterion="magnitude", constraints=rules), verbose=0
+            )
         widths = [len(result.plan.kept[name]) for name in ("a", "b", "c") if name in result.plan.kept]
         assert widths and all(width % 8 == 0 for width in widths)
         assert "round_to" not in result.report.settings
@@ -307,21 +315,21 @@ class TestPrune:
         """A device on which a width that 16 does not divide costs as much as the next one that it does."""
         monkeypatch.setattr(timing, "file_like", lambda model, quantizer, integers=False: rounded_file(model))
         monkeypatch.setattr(timing, "latencies", lambda files, threads, seconds=3.0: [latency(len(f) / 1e6) for f in files])
-        result = kt.prune(wide(), target=kt.Target(latency=0.7), criterion="magnitude")
+        result = kt.prune(wide(), target=kt.Target(latency=0.7), recipe=kt.Recipe(**MAGNITUDE), verbose=0)
         assert result.report.settings["round_to"] == 16
 
     def test_a_budget_that_no_file_meets(self, timed, monkeypatch):
         """A device that takes as long for any file."""
         monkeypatch.setattr(timing, "latencies", lambda files, threads, seconds=3.0: [latency(0.01) for _ in files])
         with pytest.raises(kt.errors.InfeasibleTarget, match=r"latency_ns: asked|The fastest file that was timed"):
-            kt.prune(wide(), target=kt.Target(latency=0.5), criterion="magnitude")
+            kt.prune(wide(), target=kt.Target(latency=0.5), recipe=kt.Recipe(**MAGNITUDE), verbose=0)
 
     def test_a_prediction_that_is_wrong_is_corrected(self, timed, monkeypatch):
         """A look-up whose fixed times are three times too long: pruning seems to save less than it does."""
         table = look_up(kt.trace(wide()))
         monkeypatch.setattr(latency_budget, "look_up", lambda *_, **__: LatencyTable(skewed(table)))
         model = wide()
-        found = kt.prune(model, target=kt.Target(latency=0.6), criterion="magnitude").model
+        found = kt.prune(model, target=kt.Target(latency=0.6), recipe=kt.Recipe(**MAGNITUDE), verbose=0).model
         assert 0.95 * 0.6 <= share(model, found) <= 0.6
 
 
@@ -345,7 +353,9 @@ class TestFit:
         model = nets.compiled(wide())
         x, y = nets.images(16, classes=4)
         target, steps = kt.Target(latency=0.6), kt.Schedule.linear(2)
-        result = kt.fit_with_pruning(model, x, y, target=target, epochs=2, schedule=steps, criterion="magnitude", verbose=0)
+        result = kt.fit_with_pruning(
+            model, x, y, target=target, epochs=2, verbose=0, **nets.with_recipe({"schedule": steps, **MAGNITUDE})
+        )
         assert 0.95 * 0.6 <= share(model, result.model) <= 0.6
         found = {stage.name: stage.metrics["latency_ms"] for stage in result.report.stages}
         assert found["before"] > found["pruned 1"] > found["pruned 2"] == found["final"]
@@ -357,5 +367,7 @@ class TestFit:
     def test_nested_names(self, timed):
         model = nets.compiled(nets.nested())
         x, y = nets.images(8)
-        result = kt.fit_with_pruning(model, x, y, target=kt.Target(latency=0.95), epochs=1, criterion="magnitude", verbose=0)
+        result = kt.fit_with_pruning(
+            model, x, y, target=kt.Target(latency=0.95), epochs=1, verbose=0, **nets.with_recipe(MAGNITUDE)
+        )
         assert share(model, result.model) <= 0.95

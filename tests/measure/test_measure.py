@@ -111,11 +111,11 @@ class TestMeasure:
         assert all(word in str(found) for word in ("accuracy", "0.7500 (40 examples)", "latency", "gzip", "BOPs (float32)"))
         record = json.loads(found.to_json())
         assert record["latency"]["runs"] == 2 and record["value"] == 0.75
-        assert kt.Measurement.from_json(found.to_json()) == found
+        assert kt.results.Measurement.from_json(found.to_json()) == found
         found.save(tmp_path / "found.json")
-        assert kt.Measurement.load(tmp_path / "found.json") == found
+        assert kt.results.Measurement.load(tmp_path / "found.json") == found
         with pytest.raises(kt.errors.BadInput, match=r"A measurement must be JSON as Measurement\.save writes it"):
-            kt.Measurement.from_json('{"format": 1, "size": 3}')
+            kt.results.Measurement.from_json('{"format": 1, "size": 3}')
 
     def test_old_names(self, file, data):
         """They work for one release."""

@@ -50,7 +50,7 @@ def exports(model, tmp_path_factory):
 def test_the_file_computes_what_keras_computes(kind, tolerance, model, exports):
     """For other inputs and another batch size than those of the export's own check."""
     x, _ = nets.images(5, seed=3)
-    (found,) = kt.LiteModel(exports[kind].path)([x])
+    (found,) = kt.litert.LiteModel(exports[kind].path)([x])
     expected = nets.outputs(model, x)[0]
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
     assert exports[kind].max_relative_error <= tolerance
@@ -67,7 +67,7 @@ def test_sizes(model, exports):
 
 
 def test_a_pruned_model_is_a_smaller_file(model, exports, tmp_path):
-    small = kt.prune(model, target=kt.Target(params=0.5), criterion="magnitude").model
+    small = kt.prune(model, target=kt.Target(params=0.5), recipe=kt.Recipe(criterion="magnitude"), verbose=0).model
     assert kt.export_tflite(small, tmp_path / "small.tflite").size < 0.6 * exports["float32"].size
 
 
@@ -79,18 +79,18 @@ def test_several_inputs_and_outputs_keep_their_order(tmp_path):
     export = kt.export_tflite(model, tmp_path / "model.tflite")
     rng = np.random.default_rng(0)
     feed = [rng.normal(size=(1, 4, 4, 3)).astype("float32"), rng.normal(size=(1, 5)).astype("float32")]
-    found = kt.LiteModel(export.path, [x.name for x in model.inputs])(feed)
+    found = kt.litert.LiteModel(export.path, [x.name for x in model.inputs])(feed)
     for one, expected in zip(found, nets.outputs(model, feed), strict=True):
         np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(kt.errors.BadInput, match="inputs must name the file's inputs in order"):
-        kt.LiteModel(export.path)(feed)
+        kt.litert.LiteModel(export.path)(feed)
 
 
 @pytest.mark.parametrize("shape", [layers.Flatten, lambda: layers.Reshape((8, 6))])
 def test_any_batch_size_behind_a_reshape(shape, tmp_path):
     model = nets.randomized(keras.Sequential([keras.Input((4, 4, 3)), shape(), layers.Dense(2)]))
     x, _ = nets.images(3, shape=(4, 4, 3))
-    (found,) = kt.LiteModel(kt.export_tflite(model, tmp_path / "model.tflite").path)([x])
+    (found,) = kt.litert.LiteModel(kt.export_tflite(model, tmp_path / "model.tflite").path)([x])
     np.testing.assert_allclose(found, nets.outputs(model, x)[0], rtol=1e-4, atol=1e-5)
 
 
@@ -165,12 +165,12 @@ def test_files_follow_the_umask(tmp_path, model):
 def test_the_note_in_the_file(tmp_path, model):
     plan = kt.PruningPlan({"a": (0, 1)})
     kt.export_tflite(model, tmp_path / "model.tflite", quantizer="float16", plan=plan)
-    note = kt.read_note(tmp_path / "model.tflite")
+    note = kt.litert.read_note(tmp_path / "model.tflite")
     assert note["quantizer"] == "float16" and note["model"] == "wide" and note["versions"]["keras"] == keras.__version__
     assert note["plan"] == hashlib.sha256(plan.to_json().encode()).hexdigest()
     (tmp_path / "other.tflite").write_bytes(kt.quantize(model).content)
     with pytest.raises(kt.errors.BadInput, match=r"must be one that kt.export_tflite wrote"):
-        kt.read_note(tmp_path / "other.tflite")
+        kt.litert.read_note(tmp_path / "other.tflite")
 
 
 def test_what_is_quantized_is_not_quantized_again(tmp_path, model):

@@ -64,7 +64,7 @@ def test_a_file_that_is_far_off_is_said(model, data):
 
 
 def test_sixteen_bit_activations_are_closer(model, data):
-    errors = [kt.quantize(model, kind(data[0])).max_relative_error for kind in (kt.Int8PTQ, kt.Int16x8PTQ)]
+    errors = [kt.quantize(model, kind(data[0])).max_relative_error for kind in (kt.Int8PTQ, kt.quantizers.Int16x8PTQ)]
     assert errors[1] < errors[0] / 2
 
 
@@ -184,7 +184,7 @@ class TestTraining:
 
 class TestBadInput:
     def test_no_data(self, model):
-        for kind, name in ((kt.Int8PTQ, "calibration"), (kt.Int16x8PTQ, "calibration"), (kt.Int8QAT, "data")):
+        for kind, name in ((kt.Int8PTQ, "calibration"), (kt.quantizers.Int16x8PTQ, "calibration"), (kt.Int8QAT, "data")):
             with pytest.raises(kt.errors.BadInput, match=f"{kind.__name__} must have {name}. Received: None"):
                 kt.quantize(model, kind())
 
@@ -199,7 +199,7 @@ class TestBadInput:
     def test_litert_cannot_run_the_file(self, data):
         net = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.LayerNormalization(), layers.Dense(3)])
         with pytest.raises(kt.errors.ConversionError, match=r"SquaredDifference|does not name"):
-            kt.quantize(net, kt.Int16x8PTQ(data[0].reshape(-1, 6)))
+            kt.quantize(net, kt.quantizers.Int16x8PTQ(data[0].reshape(-1, 6)))
 
     def test_another_range(self, data):
         net = nets.residual()

@@ -247,7 +247,7 @@ def test_a_shared_layer_is_refitted_on_all_of_its_calls():
 
 def test_prune_without_labels_scores_and_repairs():
     model = residual_net()
-    result = kt.prune(model, IMAGES, kt.Target(macs=0.6), repair="auto", batch_size=64)
+    result = kt.prune(model, IMAGES, target=kt.Target(macs=0.6), batch_size=64, verbose=0)
     assert kt.trace(result.model).macs <= 0.6 * kt.trace(model).macs
     assert result.report.settings["repair"] == "auto"
     assert result.repair.methods
@@ -292,7 +292,7 @@ def test_prune_takes_data_without_labels_as_it_comes(kind, folder):
         data = data.map(lambda image: image / 127.5 - 1)
     else:
         data = tf.data.Dataset.from_tensor_slices((IMAGES,) if kind == "pairs" else IMAGES).batch(16)
-    result = kt.prune(model, data, kt.Target(macs=0.6), repair="lstsq")
+    result = kt.prune(model, data, target=kt.Target(macs=0.6), recipe=kt.Recipe(repair="lstsq"), verbose=0)
     assert kt.trace(result.model).macs <= 0.6 * kt.trace(model).macs
 
 
@@ -384,7 +384,7 @@ def test_a_layer_of_yours_that_does_nothing_in_inference_ends_no_chain(declared,
             return x + keras.random.normal(keras.ops.shape(x)) if training else x
 
     @kt.register_rule(Jitter)
-    class JitterRule(kt.PassThrough):
+    class JitterRule(kt.rules.PassThrough):
         identity_in_inference = declared
 
     x = inputs = keras.Input((8, 8, 3))

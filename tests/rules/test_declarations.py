@@ -121,7 +121,7 @@ class TestOldNames:
         class Mine(layers.Layer):
             pass
 
-        class MineRule(kt.PassThrough):
+        class MineRule(kt.rules.PassThrough):
             straight = True
             legacy_scale = "input"
 
@@ -152,7 +152,7 @@ class TestSupported:
             pass
 
         @kt.register_rule(Mine)
-        class MineRule(kt.PassThrough):
+        class MineRule(kt.rules.PassThrough):
             """Does little.
 
             And that well.

@@ -224,7 +224,7 @@ class TestLookup:
         assert "ChannelScale) has no rule" in str(kt.trace(keras.Sequential(net)).locked)
 
         @kt.register_rule(ChannelScale)
-        class ChannelScaleRule(kt.PassThrough):
+        class ChannelScaleRule(kt.rules.PassThrough):
             weights = {"scale": "out"}
 
             def examples(self):

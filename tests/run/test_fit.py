@@ -282,7 +282,7 @@ class TestOutput:
 class TestPrune:
     def test_one_shot(self, model):
         before = nets.state(model)
-        recipe = kt.Recipe(examples=128, repair="lstsq")
+        recipe = kt.Recipe(examples=320, repair="lstsq")
         result = kt.prune(model, *TRAIN, target=kt.Target(macs=0.5), recipe=recipe, validation_data=VALIDATION, verbose=0)
         nets.assert_same_state(before, nets.state(model))
         assert kt.trace(result.model).macs <= 0.5 * kt.trace(model).macs
@@ -299,7 +299,7 @@ class TestPrune:
         assert kt.verify(model, result.plan, result.model).ok
 
     def test_repair_is_the_default_and_shown(self, model):
-        result = kt.prune(model, X[:128], target=kt.Target(macs=0.5), verbose=0)
+        result = kt.prune(model, X[:320], target=kt.Target(macs=0.5), verbose=0)
         assert result.report.settings["repair"] == "auto" and result.repair is not None
         assert "Pruning report" in str(result) and "lstsq" in str(result)
 

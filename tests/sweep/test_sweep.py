@@ -224,12 +224,12 @@ def test_an_unwritable_folder_is_refused(tmp_path):
 
 def row(target=1.0, quantizer="float32", accuracy=0.9, seed=0, **changes):
     bits = {"float32": (32, 32), "float16": (16, 32)}.get(quantizer, (8, 8))
-    values = dict.fromkeys((f.name for f in kt.SweepRow.__dataclass_fields__.values()), 1)
+    values = dict.fromkeys((f.name for f in kt.results.SweepRow.__dataclass_fields__.values()), 1)
     macs = int(1000 * target)
     bops = macs * bits[0] * bits[1]
     named = {"target": target, "seed": seed, "order": "prune_quantize", "quantizer": quantizer, "weight_bits": bits[0]}
     named |= {"activation_bits": bits[1], "accuracy": accuracy, "float_accuracy": accuracy, "examples": 400, "macs": macs}
-    return kt.SweepRow(**{**values, **named, "bops": bops, "relative_bops": bops / 1_024_000, "path": "a", **changes})
+    return kt.results.SweepRow(**{**values, **named, "bops": bops, "relative_bops": bops / 1_024_000, "path": "a", **changes})
 
 
 def grid():
