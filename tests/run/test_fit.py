@@ -290,7 +290,7 @@ class TestPrune:
         accuracy = result.model.evaluate(*VALIDATION, verbose=0, return_dict=True)["accuracy"]
         assert result.report["final"].metrics["accuracy"] == pytest.approx(accuracy)
         assert result.model.compiled and result.history.history == {}
-        assert result.repair.chosen == ("lstsq",)
+        assert result.repair.methods == ("lstsq",)
         assert [a.shape for a in result.model.weights] == [a.shape for a in kt.rebuild(model, result.plan).weights]
 
     def test_without_repair_it_is_the_masked_model(self, model):
