@@ -7,6 +7,7 @@ and no variable, loss or seed of the user's layers changes. Most models have no 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def _may_hide(step: Step) -> bool:
         return True
     if callable(getattr(operation, "activation", None)) and mixes_channels(operation):
         return True
-    if rule.kernels or not isinstance(operation, keras.layers.Layer):
+    if rule.kernels or not isinstance(operation, keras.Layer):
         return False
     return len(list(operation._flatten_layers())) > 1 or any(len(w.shape) > 1 for w in operation.weights)
 
@@ -88,7 +89,7 @@ def _moves_rows(step: Step) -> bool:
     axis, rank = getattr(operation, "axis", None), max(len(call.inputs[0].shape), 1)
     if any(isinstance(a, int) and a % rank == 0 for a in (axis if isinstance(axis, (list, tuple)) else [axis])):
         return True
-    if not isinstance(step.rule, Shaping) or isinstance(operation, keras.layers.Layer) or axis is not None:
+    if not isinstance(step.rule, Shaping) or isinstance(operation, keras.Layer) or axis is not None:
         return False
     if isinstance(step.rule, GetItem):
         key = call.kwargs["key"] if "key" in call.kwargs else call.args[1]
@@ -118,6 +119,7 @@ class _Counting:
         self._found = HiddenKernels(batch=self._batch)
         self._graph = tf.__internal__.FuncGraph("count")
         self._ops = OpMacs(self._graph)
+        self._failed = False
 
     def one_by_one(self) -> HiddenKernels | None:
         """Run each call alone, on one row per example; None where the calls before it have to be run to know its inputs."""
@@ -127,8 +129,7 @@ class _Counting:
                     continue
                 args, kwargs = call.fill({tensor.index: self._placeholder(tensor) for tensor in call.inputs})
                 made = self._call(call, args, kwargs)
-                rows = [x.shape[0] if x.shape.rank else None for x in made]
-                if call.name in self._found.uncounted or any(n != self._batch for n in rows):
+                if self._failed or any(not x.shape.rank or x.shape[0] != self._batch for x in made):
                     return None
         return self._found
 
@@ -168,27 +169,35 @@ class _Counting:
         """The outputs of one call in the graph; where it cannot be run, placeholders."""
         hides = id(call) in self._hiding
         try:
-            with _as_it_was(call.operation if hides else None):
+            with _as_it_was(call.operation):
                 made = [_tensor(x) for x in keras.tree.flatten(infer(call, args, kwargs))]
             if len(made) != len(call.outputs):
                 raise ValueError(f"{len(made)} outputs instead of {len(call.outputs)}")
         except Exception as error:  # whatever a layer of the user raises
             if hides:
                 self._found.uncounted[call.name] = self._reason(error)
-            given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, tf.Tensor) and x.shape.rank]
-            return [self._placeholder(tensor, given[0].shape[0] if given else None) for tensor in call.outputs]
+            self._failed = True
+            return self._as_declared(call, args, kwargs)
         macs, unknown = self._ops.new(made)
         if hides:
             self._found.macs[id(call)] = macs / self._batch
             if unknown:
                 self._found.uncounted[call.name] = f"runs {listed(unknown, most=3, what='more kinds of operations')}"
+                if not all(x.shape.is_fully_defined() for x in made):
+                    return self._as_declared(call, args, kwargs)
         return made
+
+    def _as_declared(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Placeholders for the outputs of a call that nobody can look into: with as many rows as its first input."""
+        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, tf.Tensor) and x.shape.rank]
+        return [self._placeholder(tensor, given[0].shape[0] if given else None) for tensor in call.outputs]
 
     def _reason(self, error: Exception) -> str:
         if not self._known:
             return "its lengths are not known, and it cannot be called with lengths of 1"
-        text = next(iter(str(error).strip().splitlines()), "")
-        return f"cannot be called in a graph ({type(error).__name__}: {text[:160]})"
+        lines = [line for line in re.sub(r"\x1b\[\d+m", "", str(error)).splitlines() if line]
+        said = [line for line in lines if not line.startswith("Exception encountered when calling")]  # Keras wraps the text
+        return f"cannot be called in a graph: {type(error).__name__}: {said[0][:160] if said else ''}"
 
     def _placeholder(self, tensor: Tensor, rows: int | None = None) -> Any:
         """A tensor without values. Unknown lengths are 1, and the batch holds one example where its size is open."""
@@ -219,12 +228,23 @@ def _untouched(graph: Any) -> Iterator[None]:
 
 @contextmanager
 def _as_it_was(operation: Any) -> Iterator[None]:
-    """Attributes that a layer or its sublayers set while they are called (`self.attention = scores`) are set back."""
-    layers = list(operation._flatten_layers()) if isinstance(operation, keras.layers.Layer) else []
+    """Attributes that a layer or its sublayers set while they are called (`self.attention = scores`) are set back.
+
+    So are lists, to which losses are appended, and which Keras empties.
+    """
+    layers = list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
     before = [dict(vars(layer)) for layer in layers]
+    lists = [(value, list(value)) for attributes in before for value in attributes.values() if isinstance(value, list)]
+    sets = [(value, set(value)) for attributes in before for value in attributes.values() if isinstance(value, set)]
     try:
         yield
     finally:
         for layer, attributes in zip(layers, before, strict=True):
             vars(layer).clear()
             vars(layer).update(attributes)
+        # By the plain methods: Keras would track what is put into its own lists.
+        for value, items in lists:
+            list.__setitem__(value, slice(None), items)
+        for one, members in sets:
+            set.clear(one)
+            set.update(one, members)

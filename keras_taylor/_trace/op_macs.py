@@ -103,10 +103,12 @@ def _refuse(text: str) -> Any:
 
 def _outputs(op: Any) -> int:
     """Elements that come out. Where a dilation was made of batches that are taken apart and joined again, those joined."""
-    (out,) = op.outputs[:1]
-    readers = out.consumers()
+    out = op.outputs[0]
+    made, readers = math.prod(_shape(out)), out.consumers()
+    while len(readers) == 1 and readers[0].type == "Squeeze":
+        readers = readers[0].outputs[0].consumers()
     joined = readers[0].outputs[0] if len(readers) == 1 and readers[0].type == "BatchToSpaceND" else out
-    return math.prod(_shape(joined if joined.shape.is_fully_defined() else out))
+    return math.prod(joined.shape) if joined.shape.is_fully_defined() else made
 
 
 def _matmul(op: Any) -> int:
