@@ -116,9 +116,9 @@ def random_plan(model: Any, seed: int, macs: float = 0.6) -> PruningPlan:
     """
     graph = as_graph(model)
     scores = Scores(graph, np.random.default_rng(seed).random(graph.channels))
-    for fraction in (macs, *np.linspace(macs, 1.0, 5)[1:].tolist()):
+    for fraction in (macs, *np.linspace(macs, 1.0, 5)[1:].tolist()) if graph.macs else ():
         try:
-            return plan(scores, Target(macs=fraction))
+            return plan(scores, Target(macs=fraction, allow_uncounted=True))
         except InfeasibleTarget:
             continue
     return from_mask(graph, np.ones(graph.channels, bool))

@@ -11,12 +11,15 @@ from keras_taylor.quantizers import Quantizer, quantizer_for
 
 INPUT_BITS = 8
 """Images come in 8 bits, whatever a net computes in."""
+FLOAT_BITS = 32
+"""Of kernels that no quantizer knows."""
 
 
 def bops(model: Any, quantizer: str | Quantizer | None = None) -> int:
     """Bit operations per example: the sum over layers of MACs x weight bits x activation bits.
 
-    A layer that reads the model's inputs, with nothing but padding, rescaling and the like in between, reads 8 bits.
+    A layer that reads the model's inputs, with nothing but padding, rescaling and the like in between, reads 8 bits. Kernels
+    that no rule names (see `kt.trace`) count 32 x 32 bits.
 
     Args:
         model: a model, or what `kt.trace` made of it. A pruned model counts what is left on both sides of each kernel.
@@ -44,6 +47,9 @@ def bops(model: Any, quantizer: str | Quantizer | None = None) -> int:
     for layer, macs in graph.cost.kernels():
         number = seen[layer]  # of the kernels of this layer
         seen[layer] += 1
+        if number >= len(elements[layer]):  # no rule names this kernel, so no quantizer knows it: it stays in floating point
+            total += macs * FLOAT_BITS * FLOAT_BITS
+            continue
         weight_bits, activation_bits = precision.bits(elements[layer][number])
         reads_inputs = layer in first and number == 0  # a second kernel of a layer reads what its first one makes
         total += macs * weight_bits * (INPUT_BITS if reads_inputs else activation_bits)
@@ -71,6 +77,6 @@ def _readers_of_inputs(graph: ChannelGraph) -> set[str]:
             continue
         if step.rule.kernels:
             found.add(step.call.name)
-        else:
+        elif step.call.name not in graph.cost.hidden and step.call.name not in graph.uncounted:
             raw.update(tensor.index for tensor in step.call.outputs)
     return found

@@ -12,7 +12,7 @@ from keras_taylor._plan.target import LATENCY, Target
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.cost import Cost
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, InfeasibleTarget
+from keras_taylor.errors import BadInput, InfeasibleTarget, listed
 
 
 def plan(scores: Scores, target: Target, constraints: Constraints | None = None, *, rank: str = "saving") -> PruningPlan:
@@ -31,7 +31,8 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         An immutable plan; `print(plan)` before you apply it with `kt.rebuild`.
 
     Raises:
-        BadInput: an unknown `rank`, or a target with a latency.
+        BadInput: an unknown `rank`, a target with a latency, or one of MACs for a model that has none, or has operations whose
+            MACs cannot be counted (see `kt.Target`).
         InfeasibleTarget: the budget cannot be reached; says the smallest reachable value and the locks in the way.
         UnknownName: a layer name in `constraints` that the model does not have.
 
@@ -57,6 +58,7 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         raise BadInput(
             f"target of plan must be counted, not timed. Received: {target}. kt.prune and kt.fit_with_pruning time it."
         )
+    check_counted(graph, target)
     return decide(scores, target.absolute(graph.cost.totals()), rules, rank=rank, cost=graph.cost, asked=target)
 
 
@@ -78,6 +80,25 @@ def decide(
     return from_mask(graph, ranking.keep, cost)
 
 
+def check_counted(graph: ChannelGraph, target: Target) -> None:
+    """Raise `BadInput` for a budget of MACs where they cannot be counted, unless the target accepts the gap."""
+    if target.macs is None:
+        return
+    others = "Budget something else (params, channels, latency)"
+    gaps = [f"{name} ({reason})" for name, reason in graph.uncounted.items()]
+    if gaps and not target.allow_uncounted:
+        raise BadInput(
+            f"Target(macs=) must be for a model whose MACs can be counted. Received: {target} for {graph.name!r}, where those "
+            f"of {listed(gaps, most=4, what='more operations')} cannot. {others}, or accept that they are left out: "
+            f"kt.Target(macs={target.macs!r}, allow_uncounted=True)."
+        )
+    if not graph.macs:
+        raise BadInput(
+            f"Target(macs=) must be for a model with multiply-accumulates. Received: {target} for {graph.name!r}, which has 0 "
+            f"MACs{' but for what cannot be counted' if gaps else ''}: no kernel and no product of tensors. {others}."
+        )
+
+
 def check_rank(rank: str) -> None:
     """Raise `BadInput` unless `rank` is known."""
     if rank not in ("saving", "score"):
@@ -97,6 +118,10 @@ def _infeasible(
     missed += [f"bounds of {name}: asked at most {most}, smallest reachable {now}" for name, most, now in ranking.over()]
     if reached.get(LATENCY, 0) > budgets.get(LATENCY, math.inf):
         missed.append("on this device, in this precision, parts of the model take the same time at any width")
+    fixed = graph.cost.hidden
+    if fixed and reached.get("macs", 0) > budgets.get("macs", math.inf):
+        names = listed(fixed, most=4, what="more layers")
+        missed.append(f"{round(sum(fixed.values())):,} MACs are in kernels that no rule follows ({names})")
     locks = [f"{group.name} ({group.reason})" for group in graph.groups if group.locked]
     return InfeasibleTarget(
         f"Target must be reachable. Received: {asked}, {rules}. {'; '.join(missed)}. Locks in the way: "

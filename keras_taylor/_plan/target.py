@@ -22,13 +22,16 @@ class Target:
 
     Args:
         macs: multiply-accumulates per example. A number in (0, 1] is a fraction of the unpruned model, a whole number above 1
-            is absolute (1 MAC is 1). The two others are read in the same way.
+            is absolute (1 MAC is 1). The two others are read in the same way. All kernels of the model count, those of
+            operations without a rule, too (see `kt.trace`).
         params: parameters, trainable or not.
         channels: feature maps: the filters and units of all producers.
         latency: time of one example in LiteRT on this machine, as a fraction in (0, 1] of the unpruned file's.
         latency_ms: the same in milliseconds.
         quantizer: the precision of the file whose latency counts, as `kt.quantize` takes it; None is float32.
         threads: of the interpreter that is timed.
+        allow_uncounted: accept that `macs` leaves out operations which cannot be counted (`kt.trace(model).uncounted`); without
+            it such a model is refused. Other budgets know no such gap.
 
     Raises:
         BadInput: no budget at all, or a number that is neither a fraction nor a count.
@@ -48,6 +51,7 @@ class Target:
     latency_ms: float | None = None
     quantizer: Any = None
     threads: int = 1
+    allow_uncounted: bool = False
 
     def __post_init__(self) -> None:
         given = self._given((*_BUDGETS, "latency", "latency_ms"))
@@ -72,6 +76,8 @@ class Target:
                 f"Target(quantizer=) must go with a latency. Received: {self}. Quantize the result with kt.quantize."
             )
         object.__setattr__(self, "threads", whole_number("Target(threads=)", self.threads))
+        if not isinstance(self.allow_uncounted, bool):
+            raise BadInput(f"Target(allow_uncounted=) must be True or False. Received: {self.allow_uncounted!r}.")
 
     @property
     def timed(self) -> bool:
@@ -94,4 +100,6 @@ class Target:
         parts = [f"{name}={value!r}" for name, value in self._given((*_BUDGETS, "latency", "latency_ms")).items()]
         if self.timed:
             parts += [f"quantizer={self.quantizer!r}", f"threads={self.threads}"]
+        if self.allow_uncounted:
+            parts.append("allow_uncounted=True")
         return f"Target({', '.join(parts)})"

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_taylor._keras.batches import peek
 from keras_taylor._plan.constraints import Constraints, check_names
-from keras_taylor._plan.plan import decide
+from keras_taylor._plan.plan import check_counted, decide
 from keras_taylor._plan.target import LATENCY, Target
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.scores import Scores
@@ -25,8 +25,9 @@ def check_target(target: Any) -> None:
 
 
 def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
-    """Raise `InfeasibleTarget` or `UnknownName` before any data is read and anything is timed."""
+    """Raise `InfeasibleTarget`, `UnknownName` or `BadInput` before any data is read and anything is timed."""
     check_names(graph, constraints)
+    check_counted(graph, target)
     quantizer_for(target.quantizer)
     others = target.absolute({**graph.cost.totals(), LATENCY: 0})
     others.pop(LATENCY, None)

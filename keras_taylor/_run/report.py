@@ -12,7 +12,7 @@ from rich.table import Table
 from keras_taylor._output.results import StoredResult
 from keras_taylor._output.tables import table
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, listed, unknown_name
 from keras_taylor.litert import Latency
 
 
@@ -44,7 +44,8 @@ class Report(StoredResult):
     """The stages of a run and how it was set up; `print(report)` is a table.
 
     Attributes:
-        settings: criterion, target, ranking, seed and the like.
+        settings: criterion, target, ranking, seed and the like; `"uncounted"` has the operations that MACs leave out, if any,
+            with the reasons.
         stages: in the order in which they happened.
     """
 
@@ -74,7 +75,8 @@ class Report(StoredResult):
     ) -> Report:
         """The report with one more stage: the model of this graph, so many seconds after the start."""
         stage = Stage(name, epochs, **graph.cost.totals(), metrics=dict(metrics), seconds=seconds)
-        return replace(self, stages=(*self.stages, stage))
+        gap = {"uncounted": graph.uncounted} if graph.uncounted else {}
+        return replace(self, settings={**self.settings, **gap}, stages=(*self.stages, stage))
 
     def fields(self) -> dict[str, Any]:
         """Settings and stages."""
@@ -89,7 +91,11 @@ class Report(StoredResult):
         """A row for each stage, the settings below."""
         metrics = list(dict.fromkeys(name for stage in self.stages for name in stage.metrics))
         columns = ("stage", *(f"{name}>" for name in ("epochs", "MACs", "params", "channels", *metrics)))
-        made = table("Pruning report (1 MAC = 1)", columns, ", ".join(f"{k}={v}" for k, v in self.settings.items()))
+        caption = ", ".join(f"{k}={v}" for k, v in self.settings.items() if k != "uncounted")
+        gaps = [f"{name} ({reason})" for name, reason in self.settings.get("uncounted", {}).items()]
+        if gaps:
+            caption += f"\nMACs leave out what cannot be counted: {listed(gaps, most=8, what='more operations')}."
+        made = table("Pruning report (1 MAC = 1)", columns, caption)
         for stage in self.stages:
             sizes = (self._share(stage, name) for name in ("macs", "params", "channels"))
             values = (f"{stage.metrics[m]:.4f}" if m in stage.metrics else "" for m in metrics)

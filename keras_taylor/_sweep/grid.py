@@ -87,6 +87,7 @@ class Grid:
     epochs: int
     batch_size: int
     steps_per_epoch: int | None
+    allow_uncounted: bool
     verbose: int
     measuring: Mapping[str, Any]
 
@@ -156,7 +157,7 @@ class Grid:
         if not self.epochs and target == 1:
             return copy_model(self.graph), PruningPlan({}), Report()
         options: dict[str, Any] = {
-            "target": Target(macs=target),
+            "target": self._target(target),
             "recipe": self._recipe(target),
             "validation_data": self.validation_data,
             "batch_size": self.batch_size,
@@ -168,6 +169,9 @@ class Grid:
         result = (fit_with_pruning if self.epochs else prune)(self.graph, self.data, **options)
         return result.model, result.plan, result.report
 
+    def _target(self, share: float) -> Target:
+        return Target(macs=share, allow_uncounted=self.allow_uncounted)
+
     def _recipe(self, target: float) -> Recipe:
         """The recipe for a target: there is nothing to repair in the unpruned model."""
         return replace(self.recipe, schedule=self.schedule, repair=self.recipe.repair if target < 1 else None)
@@ -176,8 +180,9 @@ class Grid:
         assert isinstance(quantizer, Int8QAT)
         model, verbose = self.graph.model, int(self.verbose > 1)
         step = PruningStep(self._recipe(cell.target), model.loss, self.batch_size, seed=cell.seed, verbose=verbose)
+        target, epochs = self._target(cell.target), self.epochs
         return quantize_while_pruning(
-            self.graph, self.data, quantizer, Target(macs=cell.target), epochs=self.epochs, schedule=self.schedule, step=step
+            self.graph, self.data, quantizer, target, epochs=epochs, schedule=self.schedule, step=step
         )
 
     def _compile(self, model: Any) -> None:

@@ -42,6 +42,7 @@ def sweep(
     steps_per_epoch: int | None = None,
     threads: int = 1,
     runs: int = 50,
+    allow_uncounted: bool = False,
     verbose: Any = "auto",
 ) -> SweepTable:
     """Prune to every target, quantize in every precision, and measure the files: pruning and precision on one axis.
@@ -77,6 +78,7 @@ def sweep(
         steps_per_epoch: as in `fit`; quantizers that are given as names take it, too.
         threads: of LiteRT.
         runs: invocations of which the latency is the median.
+        allow_uncounted: as in `kt.Target`: accept that MACs leave out operations which cannot be counted.
         verbose: 0 is silent, 1 prints a line per row, 2 shows training, too; `"auto"` is 1.
 
     Returns:
@@ -105,7 +107,7 @@ def sweep(
     graph = as_graph(model)
     _check_classifier(graph.model, validation_data)
     for target in targets:
-        check_feasible(graph, Target(macs=target), recipe.constraints)
+        check_feasible(graph, Target(macs=target, allow_uncounted=allow_uncounted), recipe.constraints)
     steps = schedule_for(recipe.schedule, epochs)
     chosen = [with_defaults(one, batch_size, steps_per_epoch) for one in quantizers]
     if len({quantizer.name for quantizer in chosen}) < len(chosen) or not chosen:
@@ -131,6 +133,7 @@ def sweep(
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
+        allow_uncounted=allow_uncounted,
         verbose=level,
         measuring={"threads": threads, "runs": runs, "batch_size": batch_size},
     )
@@ -146,7 +149,8 @@ def sweep(
     without = ", ".join(quantizer.name for quantizer in chosen if not quantizer.trains)
     if "quantize_while_pruning" in orders and without:
         skipped["quantize_while_pruning"] = f"it is an order for int8_qat alone, not for {without}"
-    return SweepTable(tuple(rows), {"model": graph.name, **settings}, skipped)
+    gap = {"uncounted": graph.uncounted} if graph.uncounted else {}
+    return SweepTable(tuple(rows), {"model": graph.name, **settings, **gap}, skipped)
 
 
 def _check_axes(targets: Sequence[float], orders: Sequence[str], seeds: Sequence[int], epochs: int) -> None:

@@ -2,7 +2,7 @@
 
 Every weight is a product of lengths: constant ones, and those of at most two axes that follow labels. So a cost is a sum of
 terms `coefficient * n[first] * n[second]` over the numbers `n` of kept positions per axis, and what the removal of a channel
-saves is a matrix product (`Cost.slope`): ranking 100,000 channels takes seconds.
+saves is a matrix product (`Cost.slope`): ranking 100,000 channels takes seconds. Kernels that no rule names are constant terms.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from keras_taylor._trace.hidden_kernels import HiddenKernels
 from keras_taylor.rules import Ids, Step
 
 Counts = NDArray[np.float64]
@@ -54,9 +55,13 @@ class Cost:
         full: kept positions per axis when nothing is removed, shape `(axes,)`.
         incidence: how many positions of each axis a channel occupies, shape `(channels, axes)`, sparse.
         producers: for every birth, the axis that counts its channels.
+        hidden: multiply-accumulates of kernels that no rule names, by name of the call. They are constant parts of all sums.
+        uncounted: by name of the call, why it has kernels that cannot be counted.
     """
 
-    def __init__(self, steps: Sequence[Step], births: Sequence[Ids], channel: Ids, channels: int) -> None:
+    def __init__(
+        self, steps: Sequence[Step], births: Sequence[Ids], channel: Ids, channels: int, kernels: HiddenKernels | None = None
+    ) -> None:
         self._axes: dict[bytes, int] = {}
         self._ids: list[Ids] = [np.empty(0, np.int64)]
         self.producers = [self._axis(ids) for ids in births]
@@ -64,6 +69,9 @@ class Cost:
             for labels in step.outputs:
                 if labels.axis is not None:
                     self._axis(labels.ids)
+        self._kernels = kernels or HiddenKernels()
+        self.hidden: dict[str, float] = {}
+        self.uncounted = dict(self._kernels.uncounted)
         macs, params = self._weights(steps)
         self._terms = {
             "macs": _terms(macs),
@@ -89,7 +97,7 @@ class Cost:
         macs, params = [], []
         counted: set[int] = set()
         for step in steps:
-            operation, seen = step.call.operation, set()
+            operation, seen, known = step.call.operation, set(), 0.0
             for name, words in step.rule.weight_axes(operation).items():
                 variable = getattr(operation, name)
                 seen.add(id(variable))
@@ -101,13 +109,19 @@ class Cost:
                     else:
                         coefficient *= length
                 if name in step.rule.kernels:
-                    macs.append((step.call.name, coefficient * step.rule.positions(step.call), axes))
+                    uses = self._kernels.uses(step)
+                    macs.append((step.call.name, coefficient * uses, axes))
+                    known += math.prod(variable.shape) * uses
                 if id(variable) not in counted:
                     params.append((step.call.name, coefficient, axes))
             for variable in getattr(operation, "weights", ()):
                 if id(variable) not in seen | counted:
                     params.append((step.call.name, float(math.prod(variable.shape)), []))
             counted.update(id(variable) for variable in getattr(operation, "weights", ()))
+            hidden = self._kernels.macs.get(id(step.call), 0.0) - known
+            if hidden > 0:
+                self.hidden[step.call.name] = hidden
+                macs.append((step.call.name, hidden, []))
         return macs, params
 
     @property
@@ -169,7 +183,10 @@ class Cost:
         return taken
 
     def kernels(self) -> list[tuple[str, float]]:
-        """Layer and MACs of every kernel, unpruned, in the order of the calls."""
+        """Layer and MACs of every kernel, unpruned, in the order of the calls.
+
+        What a call computes with kernels that its rule does not name is one more entry, the last one of that call.
+        """
         terms = self._terms["macs"]
         return list(zip(terms.layers, terms.each(self.full).tolist(), strict=True))
 

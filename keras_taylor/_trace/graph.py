@@ -19,6 +19,7 @@ from keras_taylor._keras.program import Program, flatten
 from keras_taylor._output.results import Result
 from keras_taylor._output.tables import table
 from keras_taylor._trace.cost import Cost
+from keras_taylor._trace.hidden_kernels import hidden_kernels
 from keras_taylor.errors import listed
 from keras_taylor.rules import Ids, Keep, Labeller, Labels, LayerRule, Lock, LockReason, Step, rule_for
 
@@ -58,6 +59,7 @@ class ChannelGraph(Result):
         locks: for every channel the reason why it may not be removed (a `kt.rules.Lock`, which is a string), or an empty one.
         groups: the layer groups, in the order of their first producer.
         cost: MACs and parameters as functions of what is kept.
+        uncounted: operations whose MACs cannot be counted, with the reason; empty for most models.
     """
 
     def __init__(self, model: Any, program: Program, steps: Sequence[Step], labels: Labeller) -> None:
@@ -69,7 +71,12 @@ class ChannelGraph(Result):
         self.locks = self._locks(labels)
         self.births = tuple((ids, call.name) for ids, call in labels.births)
         self.groups = self._groups()
-        self.cost = Cost(self.steps, [ids for ids, _ in self.births], self.channel, self.channels)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """MACs and parameters as functions of what is kept."""
+        kernels = hidden_kernels(self.program, self.steps)
+        return Cost(self.steps, [ids for ids, _ in self.births], self.channel, self.channels, kernels)
 
     @property
     def channels(self) -> int:
@@ -78,8 +85,17 @@ class ChannelGraph(Result):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per example; 1 MAC is 1."""
+        """Multiply-accumulates per example of the whole model; 1 MAC is 1.
+
+        Operations without a rule count, too: layers inside layers, attention with its products, recurrent cells times steps.
+        What cannot be counted is in `uncounted`.
+        """
         return self.cost.macs(self.cost.full)
+
+    @property
+    def uncounted(self) -> dict[str, str]:
+        """Operations whose MACs cannot (all) be counted, with the reason. A `kt.Target(macs=)` is refused then."""
+        return dict(self.cost.uncounted)
 
     @property
     def params(self) -> int:
@@ -135,13 +151,18 @@ class ChannelGraph(Result):
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the MACs leave out: operations without a rule, and lengths that are not known before the model runs."""
-        unruled = [step.call.name for step in self.steps if step.rule is _LOCKED]
-        open_ended = any(step.rule.kernels and None in step.call.outputs[0].shape[1:] for step in self.steps)
-        found = []
-        if unruled:
-            found.append(f"MACs of operations without a rule are not counted: {listed(unruled, most=8)}.")
-        if open_ended:
+        """What is to know about the MACs: what stays as it is, what is left out, and lengths that are not known."""
+        found, hidden = [], self.cost.hidden
+        if hidden:
+            share = 100 * sum(hidden.values()) / self.macs
+            found.append(
+                f"{_si(sum(hidden.values()))}MACs ({share:.1f} %) are in kernels that no rule follows; they stay as they are: "
+                f"{listed(hidden, most=8)}."
+            )
+        if self.uncounted:
+            named = [f"{name} ({reason})" for name, reason in self.uncounted.items()]
+            found.append(f"MACs that cannot be counted are left out: {listed(named, most=8)}.")
+        if any(None in tensor.shape[1:] for tensor in self.program.inputs) and self.macs:
             found.append("Unknown lengths count as 1: MACs are those of one position. Trace a model with a full input shape.")
         return tuple(found)
 
@@ -171,7 +192,8 @@ class ChannelGraph(Result):
 def trace(model: Any) -> ChannelGraph:
     """Trace the channels of a Functional or Sequential model, nested models and shared layers included.
 
-    What no rule describes is locked, with a reason; it is never assumed to be harmless.
+    What no rule describes is locked, with a reason; it is never assumed to be harmless. Its multiply-accumulates are counted
+    all the same, so that shares are of the whole model; where that is impossible, `graph.uncounted` and `graph.notes` say so.
 
     Args:
         model: a built `keras.Model`. It is read, never changed.
