@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -61,8 +62,18 @@ class Reconstruction:
         self._graph, self._small = graph, small
 
     def layers(self) -> list[Any]:
-        """The layers of the small model."""
-        return [step.call.operation for step in self._small.steps if hasattr(step.call.operation, "compute_dtype")]
+        """The layers of the small model, in the order in which they run."""
+        found = {id(step.call.operation): step.call.operation for step in self._small.steps}
+        return [layer for layer in found.values() if isinstance(layer, keras.layers.Layer)]
+
+    def depths(self) -> dict[int, float]:
+        """How deep the layer of each variable is, by id of TensorFlow's variable: from 1/N for the first of N kernels to 1."""
+        kernels = {id(step.call.operation) for step in self._small.steps if step.rule.kernels}
+        found, depth = {}, 0
+        for layer in self.layers():
+            depth += id(layer) in kernels
+            found.update((id(variable.value), max(depth, 1) / max(len(kernels), 1)) for variable in layer.variables)
+        return found
 
     def targets(self, batch: Sequence[Any]) -> list[Any]:
         """What the small model should compute at each place, in float32."""

@@ -22,8 +22,12 @@ from keras_taylor.rules import Keep
 Judge = Callable[[], tuple[float, ...]]
 """How bad the small model is on examples that it does not learn from: smaller is better."""
 
+_WARM_UP = 30
+"""Steps until the full rate: Adam's first ones go as far for a gradient that is noise as for one that is not."""
 _JUDGED = 10
+"""How often the small model is judged."""
 _TIMED = 3
+"""Steps that tell how long a pass takes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Tuning:
     Attributes:
         passes: over the examples, at most.
         seconds: budget of time, judging included; the rate falls to 0 by then. None: no budget.
-        rate: learning rate of Adam at the start; it falls linearly to 0.
+        rate: learning rate of Adam for the last layer, after a short warm-up; it falls linearly to 0, and is less for layers
+            before the last one.
         batch_size: examples per step.
         augment: None, `"images"` (flips and shifts), or a function of a batch.
         weights: of the distance at the inputs of a layer, or at an output, by name; 1 where it says nothing.
@@ -87,6 +92,7 @@ def tune(graph: ChannelGraph, keep: Keep, small: ChannelGraph, inputs: Sequence[
         step = _Step(objective, variables, tuning.rate)
         best, kept = judge(), [v.numpy() for v in variables]
         bar = progress_bar(tuning.passes * steps, tuning.verbose)
+        warm_up = min(_WARM_UP, max(tuning.passes * steps // 10, 1))
         done, fraction, judged, order = 0, 0.0, 0, rng.permutation(count)
         while fraction < 1.0:
             first = done % steps * size
@@ -94,7 +100,7 @@ def tune(graph: ChannelGraph, keep: Keep, small: ChannelGraph, inputs: Sequence[
             batch = augment([keras.ops.convert_to_tensor(x[order[first : first + size]]) for x in inputs])
             if done == 0:
                 _check(objective, batch)
-            distance = float(step(batch, 1.0 - fraction))
+            distance = float(step(batch, min((done + 1) / warm_up, 1.0 - fraction)))
             done += 1
             if done <= steps and clock.too_short(done, steps):
                 _assign(variables, kept)
@@ -153,17 +159,17 @@ class _Step:
 
     def __init__(self, objective: Reconstruction, variables: Sequence[Any], rate: float) -> None:
         self._objective, self._variables, self._rate = objective, list(variables), rate
-        self._optimizer: Any = keras.optimizers.Adam(rate)
-        self._scaled = any(layer.compute_dtype == "float16" for layer in objective.layers())
-        if self._scaled:
-            self._optimizer = keras.optimizers.LossScaleOptimizer(self._optimizer)
+        self._adam = _DeepAdam(rate, objective.depths())
+        self._scaler: Any = None
+        if any(layer.compute_dtype == "float16" for layer in objective.layers()):
+            self._scaler = keras.optimizers.LossScaleOptimizer(self._adam)
+        self._optimizer: Any = self._scaler or self._adam
         self._optimizer.build(self._variables)
         self._compiled = tf.function(self._run)
 
     def __call__(self, batch: Sequence[Any], fraction: float) -> Any:
-        """Change the variables; the sum of distances before that."""
-        optimizer = getattr(self._optimizer, "inner_optimizer", self._optimizer)
-        optimizer.learning_rate.assign(self._rate * fraction)
+        """Change the variables at this fraction of the rate; the sum of distances before that."""
+        self._adam.learning_rate.assign(self._rate * fraction)
         return self._compiled(list(batch))
 
     def _run(self, batch: Sequence[Any]) -> Any:
@@ -172,11 +178,23 @@ class _Step:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             distance = tf.reduce_sum(self._objective.distances(batch, targets))
-            loss = self._optimizer.scale_loss(distance) if self._scaled else distance
+            loss = self._scaler.scale_loss(distance) if self._scaler else distance
         found = tape.gradient(loss, values)
         pairs = [(g, v) for g, v in zip(found, self._variables, strict=True) if g is not None]
         self._optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         return distance
+
+
+class _DeepAdam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam whose rate grows linearly with depth: what the first layers do moves all that follows, and they have few weights."""
+
+    def __init__(self, rate: float, depths: Mapping[int, float]) -> None:
+        super().__init__(rate, name="adam")
+        self._depths = depths
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Adam's step, at the rate for the variable's depth."""
+        super().update_step(gradient, variable, learning_rate * self._depths[id(variable)])
 
 
 class _Trainable:
