@@ -17,8 +17,8 @@ def augmentation(augment: Any, inputs: Sequence[Any], seed: int) -> Augment:
     """The function from a batch, one tensor per model input, to a batch of the same shapes that `augment` stands for.
 
     Args:
-        augment: None; `"images"` (flips, shifts and zoom, where an input is images of a fixed size; other inputs stay as they
-            are); or a function that takes a batch of what the model takes, one tensor or a list, and returns the same.
+        augment: None; `"images"` (flips and shifts, where an input is images of a fixed size; other inputs stay as they are);
+            or a function that takes a batch of what the model takes, one tensor or a list, and returns the same.
         inputs: the model's inputs, as `program.inputs`.
         seed: for `"images"`.
 

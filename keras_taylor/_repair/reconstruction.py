@@ -66,15 +66,6 @@ class Reconstruction:
         found = {id(step.call.operation): step.call.operation for step in self._small.steps}
         return [layer for layer in found.values() if isinstance(layer, keras.layers.Layer)]
 
-    def depths(self) -> dict[int, float]:
-        """How deep the layer of each variable is, by id of TensorFlow's variable: from 1/N for the first of N kernels to 1."""
-        kernels = {id(step.call.operation) for step in self._small.steps if step.rule.kernels}
-        found, depth = {}, 0
-        for layer in self.layers():
-            depth += id(layer) in kernels
-            found.update((id(variable.value), max(depth, 1) / max(len(kernels), 1)) for variable in layer.variables)
-        return found
-
     def targets(self, batch: Sequence[Any]) -> list[Any]:
         """What the small model should compute at each place, in float32."""
         found = self._graph.program.run(batch, infer, [place.original for place in self.places])

@@ -37,10 +37,9 @@ class Tuning:
     Attributes:
         passes: over the examples, at most.
         seconds: budget of time, judging included; the rate falls to 0 by then. None: no budget.
-        rate: learning rate of Adam for the last layer, after a short warm-up; it falls linearly to 0, and is less for layers
-            before the last one.
+        rate: learning rate of Adam after a short warm-up; it falls linearly to 0.
         batch_size: examples per step.
-        augment: None, `"images"` (flips and shifts), or a function of a batch.
+        augment: `"images"` (flips and shifts of inputs that are images), None, or a function of a batch.
         weights: of the distance at the inputs of a layer, or at an output, by name; 1 where it says nothing.
         frozen: tune layers too that are not trainable.
         seed: for the order of the examples and the augmentation.
@@ -49,9 +48,9 @@ class Tuning:
 
     passes: int = 40
     seconds: float | None = None
-    rate: float = 2e-3
-    batch_size: int = 64
-    augment: Any = None
+    rate: float = 3e-3
+    batch_size: int = 32
+    augment: Any = "images"
     weights: Mapping[str, float] | None = None
     frozen: bool = False
     seed: int = 0
@@ -159,7 +158,7 @@ class _Step:
 
     def __init__(self, objective: Reconstruction, variables: Sequence[Any], rate: float) -> None:
         self._objective, self._variables, self._rate = objective, list(variables), rate
-        self._adam = _DeepAdam(rate, objective.depths())
+        self._adam = keras.optimizers.Adam(rate)
         self._scaler: Any = None
         if any(layer.compute_dtype == "float16" for layer in objective.layers()):
             self._scaler = keras.optimizers.LossScaleOptimizer(self._adam)
@@ -183,18 +182,6 @@ class _Step:
         pairs = [(g, v) for g, v in zip(found, self._variables, strict=True) if g is not None]
         self._optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         return distance
-
-
-class _DeepAdam(keras.optimizers.Adam):  # type: ignore[misc]
-    """Adam whose rate grows linearly with depth: what the first layers do moves all that follows, and they have few weights."""
-
-    def __init__(self, rate: float, depths: Mapping[int, float]) -> None:
-        super().__init__(rate, name="adam")
-        self._depths = depths
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Adam's step, at the rate for the variable's depth."""
-        super().update_step(gradient, variable, learning_rate * self._depths[id(variable)])
 
 
 class _Trainable:
