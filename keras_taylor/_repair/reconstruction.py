@@ -1,0 +1,128 @@
+"""How far a small model is from its original, at every place where channels are read and at the outputs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_taylor._keras.heads import NATURAL, output_kinds
+from keras_taylor._keras.program import Tensor, infer
+from keras_taylor._rebuild.rebuild import flat_names
+from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.errors import listed, unknown_name
+from keras_taylor.rules import Keep, Step
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A tensor of the original and its twin in the small model.
+
+    Attributes:
+        name: of the layer that reads it (the first, if several do), or `"output of head"`.
+        original: the original's tensor.
+        small: the small model's.
+        axis: the axis that channels run along, or None where all positions are compared.
+        kept: the positions along `axis` that the small model still has.
+        kind: of an output: "softmax" and "sigmoid" are compared before the activation.
+        weight: of its distance in the sum.
+    """
+
+    name: str
+    original: Tensor
+    small: Tensor
+    axis: int | None
+    kept: Any
+    kind: str
+    weight: float
+
+
+class Reconstruction:
+    """The distance of a small model from its original, batch by batch: nothing is stored.
+
+    At each place it is `|small - original[kept]|^2 / |original[kept]|^2` over the batch. Both models run as in inference, so
+    the statistics of BatchNormalization stay what they are.
+
+    Args:
+        graph: of the original.
+        keep: a boolean per label of `graph`: what the small model still has.
+        small: of the small model.
+        weights: of the places, by name: 1 where it says nothing.
+    """
+
+    def __init__(
+        self, graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self.places = _places(graph, keep, small, dict(weights or {}))
+        self._graph, self._small = graph, small
+
+    def layers(self) -> list[Any]:
+        """The layers of the small model, in the order in which they run."""
+        found = {id(step.call.operation): step.call.operation for step in self._small.steps}
+        return [layer for layer in found.values() if isinstance(layer, keras.layers.Layer)]
+
+    def targets(self, batch: Sequence[Any]) -> list[Any]:
+        """What the small model should compute at each place, in float32."""
+        found = self._graph.program.run(batch, infer, [place.original for place in self.places])
+        return [tf.stop_gradient(_kept(_natural(x, one), one)) for x, one in zip(found, self.places, strict=True)]
+
+    def distances(self, batch: Sequence[Any], targets: Sequence[Any]) -> Any:
+        """The weighted distance at each place, shape `(places,)`, float32."""
+        found = self._small.program.run(batch, infer, [place.small for place in self.places])
+        parts = []
+        for x, target, place in zip(found, targets, self.places, strict=True):
+            size = tf.maximum(tf.reduce_sum(tf.square(target)), 1e-12)
+            parts.append(place.weight * tf.reduce_sum(tf.square(_natural(x, place) - target)) / size)
+        return tf.stack(parts)
+
+
+def _places(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: dict[str, float]) -> tuple[Place, ...]:
+    names = flat_names(graph)
+    twins: defaultdict[str, list[Step]] = defaultdict(list)
+    for step in small.steps:
+        twins[step.call.name.split("@")[0]].append(step)
+    calls: defaultdict[str, int] = defaultdict(int)
+    given = {tensor.index for tensor in graph.program.inputs}
+    found: dict[int, Place] = {}
+    for step in graph.steps:
+        name = names[step.call.name]
+        twin, calls[name] = twins[name][calls[name]], calls[name] + 1
+        if not step.rule.kernels or not step.inputs or step.call.inputs[0].index in given:
+            continue
+        tensor, labels = step.call.inputs[0], step.inputs[0]
+        if tensor.index not in found:
+            kept = None if labels.axis is None else labels.kept(keep)
+            weight = weights.get(step.call.name, 1.0)
+            found[tensor.index] = Place(step.call.name, tensor, twin.call.inputs[0], labels.axis, kept, "", weight)
+    model = graph.model
+    ends = zip(model.output_names, graph.program.outputs, small.program.outputs, output_kinds(model), strict=True)
+    outputs = [Place(f"output of {name}", a, b, None, None, kind, 1.0) for name, a, b, kind in ends]
+    outputs = [replace(place, weight=weights.get(place.name, 1.0)) for place in outputs]
+    known = [place.name for place in (*found.values(), *outputs)]
+    for name in weights:
+        if name not in known:
+            raise unknown_name("layer of weights", name, known)
+    return (*found.values(), *outputs)
+
+
+def _kept(x: Any, place: Place) -> Any:
+    if place.axis is None or len(place.kept) == x.shape[place.axis]:
+        return x
+    return tf.gather(x, np.asarray(place.kept, np.int32), axis=place.axis)
+
+
+def _natural(x: Any, place: Place) -> Any:
+    """The tensor in float32; of probabilities the logits, up to the constant that a softmax takes off."""
+    x = NATURAL.get(place.kind, lambda x: x)(tf.cast(x, tf.float32))
+    return x - tf.reduce_mean(x, axis=-1, keepdims=True) if place.kind == "softmax" else x
+
+
+def not_finite(places: Sequence[Place], targets: Sequence[Any]) -> str:
+    """The names of the places where the original puts out NaN or infinity; empty where all is well."""
+    wrong = [place.name for place, x in zip(places, targets, strict=True) if not bool(tf.reduce_all(tf.math.is_finite(x)))]
+    return listed(wrong, what="more")

@@ -1,0 +1,206 @@
+"""Joint reconstruction: all layers of a small model at once learn to put out what the original does. No labels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_taylor._keras.progress import progress_bar
+from keras_taylor._repair.augment import augmentation
+from keras_taylor._repair.reconstruction import Reconstruction, not_finite
+from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.errors import NonFiniteScores, warn
+from keras_taylor.rules import Keep
+
+Judge = Callable[[], tuple[float, ...]]
+"""How bad the small model is on examples that it does not learn from: smaller is better."""
+
+_WARM_UP = 30
+"""Steps until the full rate: Adam's first ones go as far for a gradient that is noise as for one that is not."""
+_JUDGED = 10
+"""How often the small model is judged."""
+_TIMED = 3
+"""Steps that tell how long a pass takes."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a small model is tuned.
+
+    Attributes:
+        passes: over the examples, at most.
+        seconds: budget of time, judging included; the rate falls to 0 by then. None: no budget.
+        rate: learning rate of Adam after a short warm-up; it falls linearly to 0.
+        batch_size: examples per step.
+        augment: `"images"` (flips and shifts of inputs that are images), None, or a function of a batch.
+        weights: of the distance at the inputs of a layer, or at an output, by name; 1 where it says nothing.
+        frozen: tune layers too that are not trainable.
+        seed: for the order of the examples and the augmentation.
+        verbose: 1 shows a progress bar.
+    """
+
+    passes: int = 40
+    seconds: float | None = None
+    rate: float = 3e-3
+    batch_size: int = 32
+    augment: Any = "images"
+    weights: Mapping[str, float] | None = None
+    frozen: bool = False
+    seed: int = 0
+    verbose: Any = 0
+
+
+def tune(graph: ChannelGraph, keep: Keep, small: ChannelGraph, inputs: Sequence[Any], judge: Judge, tuning: Tuning) -> int:
+    """Train the small model, in place, towards the original at all places at once.
+
+    The sum of the distances of a `Reconstruction` is minimised with Adam. The weights that `judge` liked best stay: those at
+    the start, if it liked none better.
+
+    Args:
+        graph: of the original.
+        keep: a boolean per label of `graph`: what the small model still has.
+        small: of the small model.
+        inputs: unlabelled examples, one array per model input.
+        judge: says how bad the small model is now.
+        tuning: how long, how fast, and so on.
+
+    Returns:
+        The number of passes that were made.
+
+    Raises:
+        NonFiniteScores: the original puts out NaN or infinity.
+        BadInput: the augmentation is none, or changes shape or dtype.
+    """
+    clock = _Clock(tuning.seconds)
+    objective = Reconstruction(graph, keep, small, tuning.weights)
+    count = len(inputs[0])
+    size = min(tuning.batch_size, count)
+    steps = count // size
+    rng = np.random.default_rng(tuning.seed)
+    augment = augmentation(tuning.augment, small.program.inputs, tuning.seed)
+    with _Trainable(small.model, tuning.frozen) as variables:
+        if not variables:
+            return 0
+        step = _Step(objective, variables, tuning.rate)
+        best, kept = judge(), [v.numpy() for v in variables]
+        bar = progress_bar(tuning.passes * steps, tuning.verbose)
+        warm_up = min(_WARM_UP, max(tuning.passes * steps // 10, 1))
+        done, fraction, judged, order = 0, 0.0, 0, rng.permutation(count)
+        while fraction < 1.0:
+            first = done % steps * size
+            order = rng.permutation(count) if first == 0 else order
+            batch = augment([keras.ops.convert_to_tensor(x[order[first : first + size]]) for x in inputs])
+            if done == 0:
+                _check(objective, batch)
+            distance = float(step(batch, min((done + 1) / warm_up, 1.0 - fraction)))
+            done += 1
+            if done <= steps and clock.too_short(done, steps):
+                _assign(variables, kept)
+                return 0
+            fraction = max(done / (tuning.passes * steps), clock.spent())
+            bar.update(done, [("distance", distance)], finalize=fraction >= 1.0)
+            if not math.isfinite(distance):
+                warn(f"Tuning diverged at step {done}: the best weights before that stay. Use a lower rate than {tuning.rate}.")
+                break
+            if int(fraction * _JUDGED) > judged:
+                judged, found = int(fraction * _JUDGED), judge()
+                if found < best:
+                    best, kept = found, [v.numpy() for v in variables]
+        _assign(variables, kept)
+    return -(-done // steps)
+
+
+def _check(objective: Reconstruction, batch: Sequence[Any]) -> None:
+    wrong = not_finite(objective.places, objective.targets(batch))
+    if wrong:
+        raise NonFiniteScores(
+            f"What the original puts out must be finite. Received: NaN or infinity at {wrong}. "
+            "Repair with inputs as in training."
+        )
+
+
+class _Clock:
+    """The budget of time, from the moment when this is made."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = math.inf if seconds is None else seconds
+        self._began = time.perf_counter()
+        self._compiled = 0.0
+
+    def spent(self) -> float:
+        """The share of the budget that is gone."""
+        return (time.perf_counter() - self._began) / self._seconds
+
+    def too_short(self, done: int, steps: int) -> bool:
+        """Whether the first pass will not fit, as far as the steps that are done tell; if so, say it."""
+        now = time.perf_counter() - self._began
+        if done == 1:
+            self._compiled = now  # the first step compiles
+        needed = now + (now - self._compiled) / max(done - 1, 1) * (steps - done)
+        short = needed > self._seconds and (done > _TIMED or now > self._seconds)
+        if short:
+            warn(
+                f"seconds must suffice for one pass to tune. Received: {self._seconds:g}, at least {needed:.2g} needed. "
+                "The model stays as it was before."
+            )
+        return short
+
+
+class _Step:
+    """One step of Adam, compiled."""
+
+    def __init__(self, objective: Reconstruction, variables: Sequence[Any], rate: float) -> None:
+        self._objective, self._variables, self._rate = objective, list(variables), rate
+        self._adam = keras.optimizers.Adam(rate)
+        self._scaler: Any = None
+        if any(layer.compute_dtype == "float16" for layer in objective.layers()):
+            self._scaler = keras.optimizers.LossScaleOptimizer(self._adam)
+        self._optimizer: Any = self._scaler or self._adam
+        self._optimizer.build(self._variables)
+        self._compiled = tf.function(self._run)
+
+    def __call__(self, batch: Sequence[Any], fraction: float) -> Any:
+        """Change the variables at this fraction of the rate; the sum of distances before that."""
+        self._adam.learning_rate.assign(self._rate * fraction)
+        return self._compiled(list(batch))
+
+    def _run(self, batch: Sequence[Any]) -> Any:
+        targets = self._objective.targets(batch)
+        values = [v.value for v in self._variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            distance = tf.reduce_sum(self._objective.distances(batch, targets))
+            loss = self._scaler.scale_loss(distance) if self._scaler else distance
+        found = tape.gradient(loss, values)
+        pairs = [(g, v) for g, v in zip(found, self._variables, strict=True) if g is not None]
+        self._optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        return distance
+
+
+class _Trainable:
+    """The variables to tune; with `frozen`, all layers are trainable until the end of the block."""
+
+    def __init__(self, model: Any, frozen: bool) -> None:
+        self._model = model
+        self._flags = {layer: layer.trainable for layer in model.layers} if frozen else {}
+
+    def __enter__(self) -> list[Any]:
+        for layer in self._flags:
+            layer.trainable = True
+        return list(self._model.trainable_variables)
+
+    def __exit__(self, *error: Any) -> None:
+        for layer, flag in self._flags.items():
+            layer.trainable = flag
+
+
+def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
