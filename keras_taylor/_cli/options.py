@@ -17,7 +17,7 @@ from keras_taylor.errors import BadInput, KerasTaylorError, unknown_name
 # What is registered in modules that import Keras; a test compares.
 QUANTIZERS = ("float32", "float16", "dynamic", "int8_ptq", "int16x8_ptq", "int8_qat")
 ORDERS = ("prune_quantize", "quantize_while_pruning")
-REPAIRS = ("auto", "none", "bias", "lstsq", "batchnorm")
+REPAIRS = ("auto", "none", "bias", "lstsq", "batchnorm", "tune")
 
 
 def numbers(text: str) -> list[float]:

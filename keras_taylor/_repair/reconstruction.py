@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_taylor._keras.heads import NATURAL, output_kinds
+from keras_taylor._keras.heads import TO_LOGITS, output_kinds
 from keras_taylor._keras.program import Tensor, infer
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._trace.graph import ChannelGraph
@@ -118,7 +118,7 @@ def _kept(x: Any, place: Place) -> Any:
 
 def _natural(x: Any, place: Place) -> Any:
     """The tensor in float32; of probabilities the logits, up to the constant that a softmax takes off."""
-    x = NATURAL.get(place.kind, lambda x: x)(tf.cast(x, tf.float32))
+    x = TO_LOGITS.get(place.kind, lambda x: x)(tf.cast(x, tf.float32))
     return x - tf.reduce_mean(x, axis=-1, keepdims=True) if place.kind == "softmax" else x
 
 

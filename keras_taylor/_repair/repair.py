@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 import psutil
+import tensorflow as tf
 from rich.table import Table
 
 from keras_taylor._keras.heads import output_kinds
@@ -28,12 +29,13 @@ from keras_taylor._repair.layer_fit import FitOptions
 from keras_taylor._repair.least_squares import least_squares
 from keras_taylor._repair.normal_equations import NormalEquations
 from keras_taylor._repair.stepwise_run import Batches, live_bytes
+from keras_taylor._repair.tune import Judge, Tuning, tune
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
 from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, PlanMismatch, unknown_name, warn, whole_number
 from keras_taylor.rules import Keep
 
-METHODS = ("bias", "lstsq", "batchnorm")
+METHODS = ("bias", "lstsq", "batchnorm", "tune")
 _ROUNDS = 2
 
 
@@ -95,6 +97,11 @@ def repair(
     rows: int = 30,
     residual: bool = True,
     activation: bool = True,
+    passes: int = 40,
+    seconds: float | None = None,
+    learning_rate: float = 3e-3,
+    augment: Any = "images",
+    weights: Mapping[str, float] | None = None,
     batch_size: int = 32,
     frozen: bool = False,
     seed: int = 0,
@@ -110,10 +117,12 @@ def repair(
             model of two inputs). Copies of one example count once.
         method: one of, or a sequence of, `"bias"` (what removed channels contributed on average goes into the bias of the
             layer that read them, or into the BatchNormalization that follows), `"lstsq"` (kernels and biases are refitted by
-            least squares towards the original's outputs, in topological order) and `"batchnorm"` (statistics are measured
-            again, so that normalised outputs get the mean and variance that they have in the original); or `"auto"`, which
-            tries them and keeps what agrees best with the original on held-back examples: in the largest output, where a
-            softmax or the compiled loss tells that outputs are classes, or else in mean square.
+            least squares towards the original's outputs, in topological order), `"batchnorm"` (statistics are measured
+            again, so that normalised outputs get the mean and variance that they have in the original) and `"tune"` (all layers
+            at once learn to compute what the original does, wherever channels are read; alone it begins with `"lstsq"`; it
+            takes minutes, not seconds); or `"auto"`, which tries all but the last and keeps what agrees best with the original
+            on held-back examples: in the largest output, where a softmax or the compiled loss tells that outputs are classes,
+            or else in mean square.
         examples: at most this many examples are used; a fifth of them is held back.
         ridge: pull of `"lstsq"` towards the old kernel, relative to the variance of each of a layer's inputs.
         rows: sampled rows (examples times positions) per unknown of a layer, at least; 0 reads every position. More take
@@ -121,6 +130,14 @@ def repair(
         residual: fit towards the original's sum, not its branch, where a layer's outputs go into a residual sum.
         activation: fit towards what passes the ReLU that reads a layer: where the original is below zero, anything below
             zero will do.
+        passes: how often `"tune"` goes over the examples, at most.
+        seconds: budget of time for `"tune"`, judging included. Where it is too short for one pass, that is said, and
+            the result of `"lstsq"` stays.
+        learning_rate: of `"tune"`'s Adam after its warm-up; it falls linearly to 0.
+        augment: for `"tune"`: `"images"` (flips and shifts of inputs that are images), None, or a function that takes a batch
+            of what the model takes and returns the same shapes. Labels are not needed, so any input is fair.
+        weights: for `"tune"`: what counts more or less than 1, by name of the layer that reads; outputs are called
+            `"output of head"`.
         batch_size: number of examples in a batch, for arrays and for running the models.
         frozen: refit layers too that are not trainable.
         seed: for the choice of examples and positions.
@@ -160,6 +177,7 @@ def repair(
     judged = _batched([array[:held] for array in inputs], batch_size)
     warn_of_range(graph.program, judged[0])
     options = FitOptions(ridge, rows, residual, _ROUNDS if activation else 0, seed, verbose)
+    tuning = Tuning(passes, seconds, learning_rate, batch_size, augment, weights, frozen, seed, verbose)
     expected = _outputs(graph, judged)
     attempts: list[Attempt] = []
     graphs: dict[tuple[str, ...], ChannelGraph] = {(): trace(small)}
@@ -169,7 +187,11 @@ def repair(
             if verbose:
                 print(f"Repair: {' + '.join(chain)}")
             graphs[chain] = trace(copy_model(graphs[chain[:-1]]))
-            passes = _apply(chain[-1], graph, keep, graphs[chain], fitted, frozen, options)
+            if chain[-1] == "tune":
+                arrays = [array[held:] for array in inputs]
+                passes = tune(graph, keep, graphs[chain], arrays, _judge(graph, graphs[chain], judged, expected), tuning)
+            else:
+                passes = _apply(chain[-1], graph, keep, graphs[chain], fitted, frozen, options)
         error, agreement = _distance(expected, _outputs(graphs[chain], judged))
         attempts.append(Attempt(chain, error, agreement, passes, time.perf_counter() - start))
     best = _best(attempts, graph.model) if check_method(method) == ("auto",) else attempts[-1]
@@ -206,9 +228,24 @@ def _best(attempts: Sequence[Attempt], model: Any) -> Attempt:
 
     Where the outputs are not known to be classes, and among equals, the one that is closest.
     """
-    classes = set(output_kinds(model)) <= {"softmax", "logits"}
     eligible = [one for one in attempts if one.error <= attempts[0].error]
-    return min(eligible, key=lambda one: (-one.agreement if classes else 0.0, one.error))
+    return min(eligible, key=lambda one: _badness(model, one.error, one.agreement))
+
+
+def _badness(model: Any, error: float, agreement: float) -> tuple[float, float]:
+    """What the better of two small models has less of."""
+    classes = set(output_kinds(model)) <= {"softmax", "logits"}
+    return (-agreement if classes else 0.0, error)
+
+
+def _judge(graph: ChannelGraph, small: ChannelGraph, batches: Batches, expected: Sequence[Any]) -> Judge:
+    run = tf.function(lambda batch: small.program.run(batch, infer))
+
+    def judge() -> tuple[float, ...]:
+        columns = zip(*([np.asarray(y, np.float64) for y in run(batch)] for batch in batches), strict=True)
+        return _badness(graph.model, *_distance(expected, [np.concatenate(column) for column in columns]))
+
+    return judge
 
 
 def check_method(method: str | Sequence[str]) -> tuple[str, ...]:
@@ -234,6 +271,8 @@ def _chains(method: str | Sequence[str]) -> list[tuple[str, ...]]:
     names = check_method(method)
     if names == ("auto",):
         return [("batchnorm",), ("bias",), ("lstsq",), ("lstsq", "batchnorm")]
+    if names == ("tune",):
+        names = ("lstsq", "tune")
     return [names[: i + 1] for i in range(len(names))]
 
 

@@ -566,3 +566,23 @@ def test_nan_inside_the_model_names_the_layer():
     plan = kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     with pytest.raises(kt.errors.NonFiniteScores, match="'conv2'"):
         kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, method="lstsq")
+
+
+class TestTune:
+    """`method="tune"` in `kt.repair`; the tuning itself is tested in test_tune.py."""
+
+    def test_it_begins_with_least_squares_and_is_no_worse(self):
+        model = residual_net()
+        plan = kt.testing.random_plan(model, 0)
+        small = kt.rebuild(model, plan)
+        fixed = kt.repair(model, plan, small, IMAGES, method="tune", passes=3, learning_rate=1e-3, verbose=0)
+        assert fixed.methods == ("lstsq", "tune")
+        unrepaired, squares, tuned = fixed.attempts
+        assert tuned.error <= squares.error < unrepaired.error and tuned.passes == 3
+        assert [w.shape for w in fixed.model.weights] == [w.shape for w in small.weights]
+
+    def test_auto_does_not_take_minutes(self):
+        model = residual_net()
+        plan = kt.testing.random_plan(model, 0)
+        tried = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, verbose=0).attempts
+        assert not any("tune" in attempt.methods for attempt in tried)

@@ -253,7 +253,9 @@ class TestShares:
     def test_the_smallest_that_can_be_reached_is_said_with_the_kernels_in_the_way(self):
         graph = kt.trace(per_frame())
         scores = kt.Scores(graph, np.zeros(graph.channels))
-        with pytest.raises(kt.errors.InfeasibleTarget, match=r"40,608 MACs are in kernels that no rule follows \(frames\)") as caught:
+        with pytest.raises(
+            kt.errors.InfeasibleTarget, match=r"40,608 MACs are in kernels that no rule follows \(frames\)"
+        ) as caught:
             kt.plan(scores, kt.Target(macs=0.5))
         assert "Locks in the way: frames (frames (TimeDistributed) has no rule)" in str(caught.value)
 
