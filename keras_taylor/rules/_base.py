@@ -19,6 +19,7 @@ from keras_taylor._keras.program import Call, Tensor
 from keras_taylor.errors import warn
 from keras_taylor.rules._activation import ClipRange, activation_range, is_piecewise_linear
 from keras_taylor.rules._locks import Lock, LockReason
+from keras_taylor.rules._overrides import overridden
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 Ids = NDArray[np.int64]
@@ -359,7 +360,7 @@ _Rule = TypeVar("_Rule", bound=type[LayerRule])
 def register_rule(*operations: type) -> Callable[[_Rule], _Rule]:
     """Class decorator: the rule serves these operation classes (layers, or classes behind `keras.ops`).
 
-    Subclasses are served too as long as they do not override `call`.
+    Subclasses are served too as long as they override nothing that `call` uses.
     """
 
     def register(rule: _Rule) -> _Rule:
@@ -385,8 +386,11 @@ def rule_for(operation: Any) -> tuple[LayerRule | None, str]:
     served = next((base for base in kind.__mro__ if base in _REGISTRY), None)
     if served is None:
         return None, "has no rule"
-    if served is not kind and getattr(kind, "call", None) is not getattr(served, "call", None):
-        return None, f"overrides the call of {served.__name__} and has no rule of its own"
+    changed = overridden(operation, served)
+    if changed:
+        what = f"the call of {served.__name__}"
+        what = what if changed == "call" else f"{changed}, which {what} uses,"
+        return None, f"overrides {what} and has no rule of its own"
     rule = _REGISTRY[served]
     owned = {id(getattr(operation, name)) for name in rule.weight_axes(operation)}
     if any(id(weight) not in owned for weight in getattr(operation, "weights", ())):
