@@ -59,11 +59,9 @@ def hidden_kernels(program: Program, steps: Sequence[Step]) -> HiddenKernels:
         steps: its calls with their rules.
     """
     hiding = [step for step in steps if _may_hide(step)]
-    if not hiding and not any(_moves_rows(step) for step in steps):
-        return HiddenKernels()
     known = not any(None in tensor.shape[1:] for tensor in program.inputs)
     if not any(_moves_rows(step) or (known and _open_ended(step)) for step in steps):
-        found = _Counting(program, hiding, known).one_by_one()
+        found = _Counting(program, hiding, known).one_by_one() if hiding else HiddenKernels()
         if found is not None:
             return found
     return _Counting(program, hiding, known).all_together(steps)

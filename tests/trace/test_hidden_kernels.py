@@ -172,6 +172,9 @@ def test_a_fixed_batch_costs_the_same_per_example():
 
 
 def test_a_length_that_is_known_only_when_the_model_runs():
+    x = inputs = keras.Input((5, 6))
+    x = layers.EinsumDense("abc,cd->abd", (None, 7))(x)
+    assert kt.trace(keras.Model(inputs, layers.Dense(2)(x))).macs == 5 * (6 * 7 + 7 * 2)
     x = inputs = keras.Input((4, 6))
     x = layers.Lambda(lambda x: ops.reshape(x, (-1, 8, 3)), output_shape=(None, 3))(x)
     assert kt.trace(keras.Model(inputs, layers.Dense(5)(x))).macs == 8 * 3 * 5
@@ -214,10 +217,10 @@ def volume():
     return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling3D()(x)))
 
 
-RULED = [nets.chain, nets.residual, nets.nested, mobile, assorted, volume]
+RULED = [nets.chain, nets.residual, nets.nested, mobile, volume]
 
 
-@pytest.mark.parametrize("net", RULED)
+@pytest.mark.parametrize("net", [*RULED, assorted])
 def test_rules_and_the_graph_agree(net):
     """Two counts that know nothing of each other: neither lies."""
     model = net()
@@ -233,7 +236,7 @@ def test_rules_and_the_graph_agree(net):
     "MobileNetV3Small NASNetMobile ResNet50 ResNet50V2 VGG16 Xception".split(),
 )
 def test_rules_and_the_graph_agree_on_published_nets(name):
-    model = getattr(keras.applications, name)(weights=None)
+    model = getattr(keras.applications, name)(weights=None, input_shape=(224, 224, 3))
     assert kt.trace(model).macs == macs_of_the_graph(model)
 
 
@@ -253,7 +256,9 @@ class TestShares:
     def test_the_smallest_that_can_be_reached_is_said_with_the_kernels_in_the_way(self):
         graph = kt.trace(per_frame())
         scores = kt.Scores(graph, np.zeros(graph.channels))
-        with pytest.raises(kt.errors.InfeasibleTarget, match=r"40,608 MACs are in kernels that no rule follows \(frames\)") as caught:
+        with pytest.raises(
+            kt.errors.InfeasibleTarget, match=r"40,608 MACs are in kernels that no rule follows \(frames\)"
+        ) as caught:
             kt.plan(scores, kt.Target(macs=0.5))
         assert "Locks in the way: frames (frames (TimeDistributed) has no rule)" in str(caught.value)
 
