@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import keras_taylor as kt
 from benchmarks.runner import Net, Row, benchmark, grouped, net_named, table
-from keras_taylor._cli.datasets import SCALINGS
+from keras_taylor._cli.sources.images import SCALED
 
 # name: (criterion, rank of kt.plan): the better one of each in one_shot.py
 CRITERIA = {
@@ -38,7 +38,7 @@ def augmented(net: Net, batch_size: int, seed: int) -> tf.data.Dataset:
         height, width, depth = image.shape
         image = tf.image.stateless_random_crop(tf.pad(image, [[4, 4], [4, 4], [0, 0]]), [height, width, depth], draw)
         image = tf.image.stateless_random_flip_left_right(image, draw + 1)
-        return SCALINGS[net.scaling](tf.cast(image, tf.float32)), label
+        return SCALED[net.scaling](tf.cast(image, tf.float32)), label
 
     pairs = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(len(x), seed)
     draws = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2)

@@ -60,7 +60,7 @@ def oracle(net: str, images: int, batch: int, sample: int, repetitions: int) -> 
     graph = kt.trace(model)
     free = np.flatnonzero(graph.locks == "")
     channels = rng.choice(free, min(sample, len(free)), replace=False)
-    masked, found = Masked(model, graph), {}
+    masked, found = Masked(graph), {}
 
     def loss(*silenced: int) -> float:
         keep = np.ones(graph.channels, bool)

@@ -67,7 +67,7 @@ layers = keras.layers
 model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(2)])
 model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 x, y = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32"), np.arange(64) % 2
-pruned = kt.prune(model, (x, y), target=kt.Target(macs=0.5), repair="auto")
+pruned = kt.prune(model, (x, y), target=kt.Target(macs=0.5), recipe=kt.Recipe(repair="auto"))
 assert kt.verify(model, pruned.plan, kt.rebuild(model, pruned.plan)).ok
 trained = kt.fit_with_pruning(model, x, y, target=kt.Target(macs=0.5), epochs=2, verbose=0)
 assert str(trained.report) and str(kt.trace(trained.model))

@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from benchmarks.runner import accuracy
-from keras_taylor._cli.datasets import SCALINGS
+from keras_taylor._cli.sources.images import SCALED
 
 
 def body(model: keras.Model, shape: tuple[int, ...]) -> keras.Model:
@@ -52,7 +52,7 @@ def main(
     """Train a new head and the whole network, images scaled to -1 to 1."""
     keras.utils.set_random_seed(seed)
     arrays = dict(np.load(data))
-    x, x_test = (SCALINGS["tf"](arrays[name].astype("float32")) for name in ("x_train", "x_test"))
+    x, x_test = (SCALED["tf"](arrays[name].astype("float32")) for name in ("x_train", "x_test"))
     pretrained = keras.models.load_model(weights, compile=False)
     features = body(pretrained, x.shape[1:])
     features.set_weights(pretrained.get_weights()[: len(features.weights)])

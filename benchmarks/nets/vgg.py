@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from benchmarks.runner import accuracy
-from keras_taylor._cli.datasets import SCALINGS
+from keras_taylor._cli.sources.images import SCALED
 
 # Filters of each convolution; "pool" is a max-pooling of 2 x 2.
 CONFIGURATION = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")
@@ -55,7 +55,7 @@ def main(
     """Train with SGD, momentum and one cycle of the learning rate."""
     keras.utils.set_random_seed(seed)
     arrays, rng = dict(np.load(data)), np.random.default_rng(seed)
-    x, x_test = (SCALINGS["torch"](arrays[name].astype("float32")) for name in ("x_train", "x_test"))
+    x, x_test = (SCALED["torch"](arrays[name].astype("float32")) for name in ("x_train", "x_test"))
     model = vgg(width, int(arrays["y_train"].max()) + 1)
     steps = epochs * -(-len(x) // 128)
     rate = keras.optimizers.schedules.CosineDecay(1e-3, steps, warmup_target=0.1, warmup_steps=steps // 5)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import keras_taylor as kt
-from keras_taylor._cli.datasets import SCALINGS
+from keras_taylor._cli.sources.images import SCALED
 from keras_taylor.errors import BadInput, unknown_name
 
 try:
@@ -38,7 +38,7 @@ class Net:
         builder: without weights: the function that makes the net, as `"module:function"`.
         options: of the builder; an empty text is None, which TOML has not.
         data: an .npz file in the folder of data, or none for noise.
-        scaling: what becomes of values from 0 to 255: a name of `keras_taylor._cli.datasets.SCALINGS`.
+        scaling: what becomes of values from 0 to 255: a name in `keras_taylor._cli.sources.images.SCALED`.
         loss: cross-entropy of `"logits"` or of `"probabilities"`.
         judged_by: `"labels"`, or `"agreement"` with the net's own largest output where all images were trained on.
     """
@@ -70,7 +70,7 @@ class Net:
 
     def scaled(self, x: Any) -> Any:
         """Images of 0 to 255 as the net takes them, in float32."""
-        return np.asarray(SCALINGS[self.scaling](np.asarray(x, "float32")), "float32")
+        return np.asarray(SCALED[self.scaling](np.asarray(x, "float32")), "float32")
 
     def raw(self, part: str) -> tuple[Any, Any]:
         """All images of `"train"` or `"test"`, uint8, and their labels, shape `(n,)`."""

@@ -75,7 +75,7 @@ def sweep(
         table.save(output / "table.json")
         table.save(output / "table.csv")
         table.save(output / "table.md")
-        table.figure(output / "figure.svg")
+        table.figure(output / "figure.png")
     typer.echo(str(table))
     typer.echo(table.answer())
     typer.echo(f"files: {output}")

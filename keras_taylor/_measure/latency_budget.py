@@ -229,7 +229,7 @@ class Stopwatch:
 
     def _time(self, request: Request, plans: list[PruningPlan]) -> list[Fitted]:
         """Rebuild, export and time, the unpruned file and all others in turn."""
-        models = [rebuild(request.scores.graph.model, decided) for decided in plans]
+        models = [rebuild(request.scores.graph, decided) for decided in plans]
         files = [timing.file_like(small, self._quantizer) for small in models]
         dense, *pruned = timing.latencies([self._dense_file, *files], self._target.threads)
         fitted = []

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from keras_taylor._keras.compilation import Cut, apply_cut, carry_compilation
+from keras_taylor._keras.members import matched, members, retie, variable_paths, weights_of
 from keras_taylor._keras.model import input_layer, model_like
 from keras_taylor._keras.program import Call, functional
+from keras_taylor._keras.trial import from_own_config, in_short
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
+from keras_taylor._rebuild.options import fitting_options
 from keras_taylor._trace.graph import ChannelGraph, as_graph
-from keras_taylor.errors import warn
-from keras_taylor.rules import Keep, Step
+from keras_taylor.errors import UnsupportedModel, warn
+from keras_taylor.rules import Keep, Remake, Step
 
 
 def rebuild(model: Any, plan: PruningPlan) -> Any:
@@ -107,65 +110,106 @@ class _Rebuilder:
     """
 
     def __init__(self, graph: ChannelGraph, keep: Keep) -> None:
+        self.graph = graph
         self.keep = keep
         self.steps = {id(step.call): step for step in graph.steps}
         self.names = flat_names(graph)
         self.copies: dict[int, tuple[Any, Step]] = {}
         self.twins: dict[int, tuple[Any, Any, Cut]] = {}
+        self._shared: dict[int, Any] = {}
 
     def call(self, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the copy of the operation; make it first if this is its first call."""
         step = self.steps[id(call)]
-        remake = step.rule.remake(step, self.keep)
+        whole = id(call.operation) in self.graph.copies.whole
+        remake = Remake() if whole else step.rule.remake(step, self.keep)
         if remake.arguments:
             args = tuple(remake.arguments.get(i, arg) for i, arg in enumerate(args))
             kwargs = {name: remake.arguments.get(name, arg) for name, arg in kwargs.items()}
         key = id(call.operation)
         if key in self.copies:
             return self.copies[key][0](*args, **kwargs)
-        copy, result = self._copy(step, remake.config, args, kwargs)
+        copy, result = self._whole(step, args, kwargs) if whole else self._copy(step, remake.config, args, kwargs)
         step.rule.inherit(call.operation, copy)
         self.copies[key] = (copy, step)
         return result
 
     def _copy(self, step: Step, config: Mapping[str, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
         call, operation = step.call, step.call.operation
+        problem = ""
         try:
-            given = operation.get_config()
-            if "name" in given:
-                given["name"] = self.names[call.name]
-            copy = type(operation).from_config({**given, **config})
+            changes = {"name": self.names[call.name]} if "name" in operation.get_config() else {}
+            changes |= fitting_options(step, self.keep, self._cuts(step))
+            copy = from_own_config(operation, {**changes, **config})
+            retie(operation, copy, self._shared)
             result = copy(*args, **kwargs)
-            if config or [w.shape for w in _weights(copy)] == self._shapes(step):
+            retie(operation, copy, self._shared)
+            pairs = matched(operation, copy)
+            if pairs is not None and [tuple(new.shape) for _, new in pairs] == self._shapes(step):
+                self._keep_track(operation, copy, pairs, step)
                 return copy, result
-        except (TypeError, ValueError, NotImplementedError, AttributeError, KeyError):
-            if config:
-                raise
-        if getattr(operation, "weights", ()):
-            warn(
-                f"The config of layer {call.name!r} ({type(operation).__name__}) does not reproduce the layer, so the rebuilt "
-                "model shares it with the original: training one changes the other. Give the layer a full `get_config`."
+        except Exception as error:  # whatever the user's own class raises
+            problem = in_short(error)
+        same = all(getattr(operation, entry, None) == value for entry, value in config.items())
+        if not same or self._shapes(step) != [tuple(weight.shape) for weight in weights_of(operation)]:
+            raise UnsupportedModel(
+                f"Layer {call.name!r} ({type(operation).__name__}) must be made again with fewer channels by its config, "
+                f"here with {dict(config)}. Received: {problem or 'weights of other shapes'}. Give it a full `get_config`, or "
+                f"keep it as it is: constraints=kt.Constraints(keep=[{call.name!r}])."
             )
+        return self._whole(step, args, kwargs)
+
+    def _whole(self, step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The original's operation, where no copy can be made."""
+        operation = step.call.operation
+        if weights_of(operation):
+            why = self.graph.copies.whole.get(id(operation), "cannot be made again with the same weights from its config")
+            warn(
+                f"The config of layer {step.call.name!r} ({type(operation).__name__}) does not reproduce the layer, so the "
+                f"rebuilt model shares it with the original: training one changes the other. It {why}. "
+                "Give the layer a full `get_config`."
+            )
+        self._keep_track(operation, operation, [(weight, weight) for weight in weights_of(operation)], step)
         return operation, operation(*args, **kwargs)
+
+    def _keep_track(self, operation: Any, copy: Any, pairs: list[tuple[Any, Any]], step: Step) -> None:
+        cuts = self._cuts(step)
+        self.twins.update((id(old), (old, new, cuts.get(id(old), ()))) for old, new in pairs if id(old) not in self.twins)
+        if id(operation) in self.graph.copies.sharing:
+            there = {member.path: member.value for member in members(copy)}
+            inside = [(member.value, there.get(member.path)) for member in members(operation)]
+            for old, new in ((operation, copy), *inside, *pairs):
+                if id(old) in self.graph.copies.tied and new is not None:
+                    self._shared.setdefault(id(old), new)
 
     def copy_weights(self) -> None:
         """Cut the surviving weights out of the original's."""
-        for copy, step in self.copies.values():
-            operation = step.call.operation
-            if copy is operation:
-                continue
-            cuts = self._cuts(step)
-            for old, new in zip(_weights(operation), _weights(copy), strict=True):
-                cut = cuts.get(id(old), ())
-                self.twins[id(old)] = (old, new, cut)
+        for old, new, cut in self.twins.values():
+            if new is not old:
                 new.assign(apply_cut(old.numpy(), cut))
-            if hasattr(copy, "finalize_state"):
+        for copy, step in self.copies.values():
+            if copy is not step.call.operation and hasattr(copy, "finalize_state"):
                 copy.finalize_state()
+        self._check_sharing()
+
+    def _check_sharing(self) -> None:
+        """What was one variable is still one."""
+        for copy, step in self.copies.values():
+            key = id(step.call.operation)
+            if key not in self.graph.copies.sharing or copy is step.call.operation:
+                continue
+            there, shared = variable_paths(copy), variable_paths(step.call.operation)
+            lost = [path for old, path in shared.items() if old in self._shared and there.get(id(self._shared[old])) != path]
+            if lost:
+                raise UnsupportedModel(
+                    f"Layers {step.call.name!r} and {self.graph.copies.sharing[key]!r} must share {lost[0]} in the rebuilt "
+                    "model, too. Received: a copy with weights of its own. Register a rule, or give both a full `get_config`."
+                )
 
     def _shapes(self, step: Step) -> list[tuple[int, ...]]:
         cuts = self._cuts(step)
         shapes = []
-        for weight in _weights(step.call.operation):
+        for weight in weights_of(step.call.operation):
             shape = list(weight.shape)
             for axis, kept in cuts.get(id(weight), ()):
                 shape[axis] = len(kept)
@@ -179,7 +223,3 @@ class _Rebuilder:
             weight = getattr(step.call.operation, name)
             cuts[id(weight)] = tuple((axis, np.flatnonzero(keep)) for axis, keep in followed if not keep.all())
         return cuts
-
-
-def _weights(operation: Any) -> list[Any]:
-    return list(getattr(operation, "weights", ()))

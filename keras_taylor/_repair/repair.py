@@ -163,7 +163,8 @@ def repair(
         True
     """
     chains, verbose = _chains(method), verbosity(verbose)
-    _check_options(plan, x, ridge)
+    _check_options(plan, x, ridge=ridge, seconds=seconds, learning_rate=learning_rate)
+    passes = whole_number("passes", passes)
     rows, examples = whole_number("rows", rows, least=0), whole_number("examples", examples)
     graph = as_graph(model)
     keep = graph.keep_labels(to_mask(graph, plan))
@@ -182,31 +183,32 @@ def repair(
     attempts: list[Attempt] = []
     graphs: dict[tuple[str, ...], ChannelGraph] = {(): trace(small)}
     for chain in [(), *chains]:
-        start, passes = time.perf_counter(), 0
+        start, made = time.perf_counter(), 0
         if chain:
             if verbose:
                 print(f"Repair: {' + '.join(chain)}")
             graphs[chain] = trace(copy_model(graphs[chain[:-1]]))
             if chain[-1] == "tune":
                 arrays = [array[held:] for array in inputs]
-                passes = tune(graph, keep, graphs[chain], arrays, _judge(graph, graphs[chain], judged, expected), tuning)
+                made = tune(graph, keep, graphs[chain], arrays, _judge(graph, graphs[chain], judged, expected), tuning)
             else:
-                passes = _apply(chain[-1], graph, keep, graphs[chain], fitted, frozen, options)
+                made = _apply(chain[-1], graph, keep, graphs[chain], fitted, frozen, options)
         error, agreement = _distance(expected, _outputs(graphs[chain], judged))
-        attempts.append(Attempt(chain, error, agreement, passes, time.perf_counter() - start))
+        attempts.append(Attempt(chain, error, agreement, made, time.perf_counter() - start))
     best = _best(attempts, graph.model) if check_method(method) == ("auto",) else attempts[-1]
     repaired = graphs[best.methods].model if best.methods else copy_model(graphs[()])
     return Repair(repaired, best.methods, tuple(attempts), (len(inputs[0]) - held, held))
 
 
-def _check_options(plan: Any, x: Any, ridge: float) -> None:
+def _check_options(plan: Any, x: Any, **positive: float | None) -> None:
     if not isinstance(plan, PruningPlan):
         raise BadInput(f"plan must be a kt.PruningPlan. Received: {plan!r}.")
     names = x if isinstance(x, (list, tuple)) else (x,)
     if names and all(isinstance(name, str) for name in names):
         raise BadInput(f"x must be inputs as `fit` takes them. Received: {x!r}. Pass the method by name: method={x!r}.")
-    if not ridge > 0 or not math.isfinite(ridge):
-        raise BadInput(f"ridge must be above 0 and finite. Received: {ridge!r}.")
+    for name, value in positive.items():
+        if value is not None and (not value > 0 or not math.isfinite(value)):
+            raise BadInput(f"{name} must be above 0 and finite. Received: {value!r}.")
 
 
 def _apply(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, whole_number
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("epochs_per_step", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise BadInput(f"Schedule({name}=) must be a whole number of at least {least}. Received: {value!r}.")
+            object.__setattr__(self, name, whole_number(f"Schedule({name}=)", getattr(self, name), least))
         if not self.power > 0:
             raise BadInput(f"Schedule(power=) must be positive. Received: {self.power!r}.")
 

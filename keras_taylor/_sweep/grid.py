@@ -30,7 +30,7 @@ from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._sweep.store import SweepFolder
 from keras_taylor._trace.graph import ChannelGraph, trace
 from keras_taylor.errors import KerasTaylorError
-from keras_taylor.quantizers import Int8QAT, Quantizer, quantizer_for
+from keras_taylor.quantizers import Quantizer, quantizer_for
 
 ORDERS = ("prune_quantize", "quantize_while_pruning")
 
@@ -177,7 +177,6 @@ class Grid:
         return replace(self.recipe, schedule=self.schedule, repair=self.recipe.repair if target < 1 else None)
 
     def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[TFLiteFile, PruningPlan]:
-        assert isinstance(quantizer, Int8QAT)
         model, verbose = self.graph.model, int(self.verbose > 1)
         step = PruningStep(self._recipe(cell.target), model.loss, self.batch_size, seed=cell.seed, verbose=verbose)
         target, epochs = self._target(cell.target), self.epochs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -16,13 +15,13 @@ from keras_taylor._run.run import Run
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.quantizers import Int8QAT
+from keras_taylor.quantizers import Quantizer
 
 
 def quantize_while_pruning(
     graph: ChannelGraph,
     data: Any,
-    quantizer: Int8QAT,
+    quantizer: Quantizer,
     target: Target,
     *,
     epochs: int,
@@ -54,12 +53,8 @@ def quantize_while_pruning(
         until = epochs if number == schedule.steps else run.epoch + schedule.epochs_per_step
         if until > run.epoch:
             # Another order of the data in each stretch.
-            recovery = replace(
-                quantizer,
-                optimizer=optimizer,
-                learning_rate=rate,
-                epochs=until - run.epoch,
-                seed=quantizer.seed + run.epoch,
+            recovery = quantizer.with_training(
+                optimizer=optimizer, learning_rate=rate, epochs=until - run.epoch, seed=step.seed + run.epoch
             )
             run.current, run.epoch = quantize(run.current, recovery, verbose=0).model, until
     return quantize(run.current, quantizer, verbose=0), run.plan

@@ -168,7 +168,7 @@ def _check_axes(targets: Sequence[float], orders: Sequence[str], seeds: Sequence
         not isinstance(seeds, Sequence)
         or not seeds
         or len(set(seeds)) < len(seeds)
-        or not all(isinstance(seed, int) and seed >= 0 for seed in seeds)
+        or not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
     ):
         raise BadInput(f"seeds must be different whole numbers of at least 0, and at least one. Received: {seeds!r}.")
     if not epochs and "quantize_while_pruning" in orders:

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from keras_taylor._keras.program import Program, flatten
 from keras_taylor._output.results import Result
 from keras_taylor._output.tables import table
+from keras_taylor._trace.copies import Copies, lock_copies, try_copies
 from keras_taylor._trace.cost import Cost
 from keras_taylor._trace.hidden_kernels import hidden_kernels
 from keras_taylor.errors import listed
@@ -58,11 +59,12 @@ class ChannelGraph(Result):
         channel: channel number of every label, shape `(labels,)`.
         locks: for every channel the reason why it may not be removed (a `kt.rules.Lock`, which is a string), or an empty one.
         groups: the layer groups, in the order of their first producer.
+        copies: which layers can be made again from their configs, and which weights several of them share.
         cost: MACs and parameters as functions of what is kept.
         uncounted: operations whose MACs cannot be counted, with the reason; empty for most models.
     """
 
-    def __init__(self, model: Any, program: Program, steps: Sequence[Step], labels: Labeller) -> None:
+    def __init__(self, model: Any, program: Program, steps: Sequence[Step], labels: Labeller, copies: Copies) -> None:
         self.model = model
         self.name: str = model.name
         self.program = program
@@ -71,6 +73,7 @@ class ChannelGraph(Result):
         self.locks = self._locks(labels)
         self.births = tuple((ids, call.name) for ids, call in labels.births)
         self.groups = self._groups()
+        self.copies = copies
 
     @cached_property
     def cost(self) -> Cost:
@@ -230,7 +233,9 @@ def trace(model: Any) -> ChannelGraph:
         steps.append(step)
     for tensor in program.outputs:
         labels.lock(labels[tensor].ids, "model output", LockReason.MODEL_OUTPUT)
-    return ChannelGraph(model, program, steps, labels)
+    copies = try_copies(steps)
+    lock_copies(copies, steps, labels)
+    return ChannelGraph(model, program, steps, labels, copies)
 
 
 def as_graph(model: Any) -> ChannelGraph:

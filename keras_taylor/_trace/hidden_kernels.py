@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_taylor._keras.model import layers_of
 from keras_taylor._keras.program import Call, Program, Tensor, infer
 from keras_taylor._trace.op_macs import OpMacs
 from keras_taylor.errors import listed
@@ -76,7 +77,7 @@ def _may_hide(step: Step) -> bool:
         return True
     if rule.kernels or not isinstance(operation, keras.Layer):
         return False
-    return len(list(operation._flatten_layers())) > 1 or any(len(w.shape) > 1 for w in operation.weights)
+    return len(list(layers_of(operation))) > 1 or any(len(w.shape) > 1 for w in operation.weights)
 
 
 def _moves_rows(step: Step) -> bool:
@@ -230,7 +231,7 @@ def _as_it_was(operation: Any) -> Iterator[None]:
 
     So are lists, to which losses are appended, and which Keras empties.
     """
-    layers = list(operation._flatten_layers()) if isinstance(operation, keras.Layer) else []
+    layers = list(layers_of(operation)) if isinstance(operation, keras.Layer) else []
     before = [dict(vars(layer)) for layer in layers]
     lists = [(value, list(value)) for attributes in before for value in attributes.values() if isinstance(value, list)]
     sets = [(value, set(value)) for attributes in before for value in attributes.values() if isinstance(value, set)]

@@ -19,6 +19,8 @@ class LockReason(Enum):
     PICKED = "single channels picked out or repeated"
     BROADCAST = "one channel that serves all"
     SHARED = "layers shared between calls that differ"
+    TIED = "weights that several layers use"
+    CONFIG = "layers that cannot be made again"
     UNKNOWN_LENGTH = "lengths that are not known before the model runs"
     NOT_FOLLOWED = "channels that cannot be followed"
     OTHER = "other reasons"

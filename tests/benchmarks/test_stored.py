@@ -4,13 +4,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.runner.nets import all_nets, net_named
 from benchmarks.runner.registry import named, names
 from benchmarks.runner.rows import Rows
 from benchmarks.runner.run import RESULTS, render
-from keras_taylor._cli.datasets import SCALINGS
 from keras_taylor.errors import BadInput, UnknownName
 
 ROOT = RESULTS.parent.parent
@@ -47,7 +47,7 @@ def test_pages_are_what_the_rows_say(name, tmp_path):
 def test_nets_are_complete():
     for name, net in all_nets().items():
         assert net.title and bool(net.weights) != bool(net.builder), name
-        assert net.scaling in SCALINGS and net.loss in ("logits", "probabilities"), name
+        assert net.scaled(np.zeros((1, 2, 2, 3))).shape == (1, 2, 2, 3) and net.loss in ("logits", "probabilities"), name
         assert net.judged_by in ("labels", "agreement"), name
     with pytest.raises(UnknownName, match="Did you mean 'resnet20'"):
         net_named("resnet2")

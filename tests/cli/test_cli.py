@@ -65,7 +65,7 @@ def test_sweep_makes_a_table_a_figure_and_an_answer(tmp_path, digits_model):
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert "4/4 macs0.5-seed0-prune_quantize-int8_ptq" in result.output and "At 8 bits" in result.output
-    assert {"table.json", "table.csv", "figure.svg", "sweep.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"table.json", "table.csv", "figure.png", "sweep.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
     result = CliRunner().invoke(app, [*options[:-4], "--epochs", "1"])
     assert result.exit_code == 2 and "settings.epochs was 0 and is 1" in result.output
     result = CliRunner().invoke(app, [*common, "--targets", "1,half"])
