@@ -42,6 +42,9 @@ def sweep(
     batch_size: BatchSize = 32,
     criterion: CriterionName = "taylor_gate",
     repair: RepairMethod = "auto",
+    allow_uncounted: Annotated[
+        bool, typer.Option("--allow-uncounted", help="Accept that MACs leave out operations which cannot be counted.")
+    ] = False,
     verbose: Annotated[int, typer.Option(min=0, max=2, help="0 is silent but for the table, 2 shows training.")] = 1,
 ) -> None:
     """Prune to every target, quantize in every precision, measure every file: a table, a figure and an answer in words."""
@@ -70,6 +73,7 @@ def sweep(
             epochs=epochs,
             recipe=Recipe(criterion=criterion, repair=None if repair == "none" else repair),
             batch_size=batch_size,
+            allow_uncounted=allow_uncounted,
             verbose=verbose,
         )
         table.save(output / "table.json")

@@ -89,8 +89,8 @@ def check_counted(graph: ChannelGraph, target: Target) -> None:
     if gaps and not target.allow_uncounted:
         raise BadInput(
             f"Target(macs=) must be for a model whose MACs can be counted. Received: {target} for {graph.name!r}, where those "
-            f"of {listed(gaps, most=4, what='more operations')} cannot. {others}, or accept that they are left out: "
-            f"kt.Target(macs={target.macs!r}, allow_uncounted=True)."
+            f"of {listed(gaps, most=4, what='more operations')} cannot. {others}, or accept that they are left out "
+            f"with allow_uncounted=True, as in kt.Target(macs={target.macs!r}, allow_uncounted=True)."
         )
     if not graph.macs:
         raise BadInput(

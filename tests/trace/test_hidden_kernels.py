@@ -357,6 +357,20 @@ class TestGaps:
         again = type(result.report).from_json(result.report.to_json())
         assert again.settings["uncounted"] == {"python": "runs EagerPyFunc"}
 
+    def test_a_sweep_that_accepts_the_gap_says_so(self, tmp_path):
+        def until(x):
+            return tf.while_loop(lambda y: tf.reduce_sum(y) < 9.0, lambda y: (y @ tf.ones((4, 4)) + 1.0,), (x,))[0]
+
+        x = inputs = keras.Input((8, 8, 3))
+        x = layers.Conv2D(4, 1)(layers.Conv2D(6, 3, activation="relu")(x))
+        x = layers.Lambda(until, output_shape=(4,), name="until")(layers.GlobalAveragePooling2D()(x))
+        model = nets.compiled(keras.Model(inputs, layers.Dense(2)(x)))
+        options = {"targets": (0.7,), "quantizers": ("float32",), "epochs": 0, "runs": 2, "allow_uncounted": True, "verbose": 0}
+        x, y = nets.images()
+        table = kt.sweep(model, x, y, validation_data=(x, y), run_dir=tmp_path, **options)
+        assert len(table.rows) == 1
+        assert table.settings["uncounted"] == {"until": "runs a loop that runs as often as the values say"}
+
     @pytest.mark.parametrize("target", [kt.Target(params=0.8), kt.Target(channels=0.8)])
     def test_other_budgets_know_no_gap(self, target):
         assert kt.prune(with_gap(), target=target, recipe=kt.Recipe(criterion="magnitude"), verbose=0).plan.kept
