@@ -26,9 +26,9 @@ from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._trace.graph import as_graph
 from keras_taylor.errors import BadInput
 from keras_taylor.litert import Latency, LiteModel
-from keras_taylor.litert._flatbuffer import file_bytes
+from keras_taylor.litert._flatbuffer import file_bytes, note_in
 from keras_taylor.litert._latency import check_runs
-from keras_taylor.quantizers import Quantizer, quantizer_for
+from keras_taylor.quantizers import Quantizer, quantizer_for, registered
 
 Metric = Callable[[Any, Any], Any]
 
@@ -112,7 +112,8 @@ def measure(
         y: labels, integer or one-hot, where `x` is inputs alone.
         model: the Keras model that the file was made of, or what `kt.trace` made of it: adds MACs, parameters and bit
             operations. With several inputs, the model says in which order the data are passed.
-        quantizer: the precision of the file, for the bit operations; None is float32.
+        quantizer: the precision of the file, for the bit operations; by default what the note of `kt.export_tflite` in the file
+            says, or float32.
         metric: `"accuracy"`, or a function `(y, outputs)` that gives one value per example, as the functions of
             `keras.metrics` do. With several outputs it is given a list.
         examples: measure on at most this many (drawn at random from arrays).
@@ -144,14 +145,16 @@ def measure(
     if isinstance(file, TFLiteFile):
         model, quantizer = model or file.model, quantizer or file.quantizer
         file = file.content
-    precision = quantizer_for(quantizer)
+    content = file_bytes(file)
+    given = None if quantizer is None else quantizer_for(quantizer)
     if metric != "accuracy" and not callable(metric):
         raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")
-    content = file_bytes(file)
     graph = None if model is None else as_graph(model)
     source = None if graph is None else functional(graph.model)
     names = [argument(one.name) for one in source.inputs] if source is not None and len(source.inputs) > 1 else None
     lite = LiteModel(content, names, threads)
+    noted = (note_in(content) or {}).get("quantizer")
+    precision = given or quantizer_for(noted if noted in registered() else None)
     values, weights = [], []
     if data is not None:
         total = count_batches(data, batch_size=batch_size, examples=examples)

@@ -66,8 +66,10 @@ def gathered(into: str, value: type) -> Callable[[Callable[_P, _R]], Callable[_P
             if given:
                 spelled = f"{into}=kt.{value.__name__}({', '.join(f'{name}=...' for name in given)})"
                 if kwargs.get(into) is not None:
-                    raise BadInput(f"{', '.join(given)} belong into {into}. Received: both. Write {spelled}.")
-                warn(f"{', '.join(given)} of {function.__name__} belong into one value now: {spelled}.", DeprecationWarning)
+                    raise BadInput(
+                        f"{function.__name__} takes {', '.join(given)} in {into} now. Received: both. Write {spelled}."
+                    )
+                warn(f"{function.__name__} takes {', '.join(given)} in one value now: {spelled}.", DeprecationWarning)
                 kwargs[into] = value(**given)
             return function(*args, **kwargs)
 

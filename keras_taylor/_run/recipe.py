@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ParamSpec, TypeVar
 
+from keras_taylor._keras.identity import described
 from keras_taylor._output.deprecations import gathered
 from keras_taylor._plan.constraints import Constraints, constraints_for
 from keras_taylor._plan.plan import check_rank
@@ -61,8 +62,9 @@ class Recipe:
             object.__setattr__(self, "examples", whole_number("Recipe(examples=)", self.examples))
 
     def settings(self) -> dict[str, Any]:
-        """The options as values for a report; the criterion with its own."""
-        shown = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in ("criterion", "schedule")}
+        """The options as JSON values, for a report; the criterion with its own."""
+        constraints = {entry.name: described(getattr(self.constraints, entry.name)) for entry in fields(self.constraints)}
+        shown = {"rank": self.rank, "constraints": constraints, "repair": described(self.repair), "examples": self.examples}
         chosen = criterion_for(self.criterion)
         return {"criterion": chosen.name, **chosen.settings(), **shown}
 

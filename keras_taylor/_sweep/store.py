@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._keras.identity import described, identity_of
+from keras_taylor._keras.identity import identity_of
 from keras_taylor._output.optional import version_of
 from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
 from keras_taylor._sweep.rows import SweepRow
@@ -78,10 +78,8 @@ def identity_of_sweep(
     graph: ChannelGraph, data: Mapping[str, Any], settings: Mapping[str, Any], quantizers: Sequence[Quantizer]
 ) -> dict[str, Any]:
     """All that must be equal for stored rows to be of the same sweep."""
-    rules = settings["constraints"]
-    constraints = {entry.name: described(getattr(rules, entry.name)) for entry in fields(rules)}
     return {
-        **identity_of(graph.model, graph.fingerprint, data, {**settings, "constraints": constraints}),
+        **identity_of(graph.model, graph.fingerprint, data, settings),
         "quantizers": {quantizer.name: quantizer.identity() for quantizer in quantizers},
         "versions": {name: version_of(name) for name in _PACKAGES},
     }

@@ -108,7 +108,7 @@ CASES = {
     "a recipe and its parts": (
         lambda: kt.prune(chain(), *DATA, target=HALF, recipe=kt.Recipe(), criterion="random"),
         errors.BadInput,
-        "criterion belong into recipe. Received: both. Write recipe=kt.Recipe(criterion=...)",
+        "prune takes criterion in recipe now. Received: both. Write recipe=kt.Recipe(criterion=...)",
     ),
     "a recipe that is a name": (
         lambda: kt.prune(chain(), *DATA, target=HALF, recipe="taylor"),
