@@ -23,6 +23,13 @@ def is_of_keras(operation: Any) -> bool:
     return all(type(layer).__module__.partition(".")[0] == "keras" for layer in layers)
 
 
+def is_plain(operation: Any) -> bool:
+    """Whether an operation is Keras' own, and so are the functions and options that it was made with."""
+    options = [value for name, value in vars(operation).items() if name.endswith(_OPTIONS) and value is not None]
+    homes = (getattr(value, "__module__", None) or type(value).__module__ for value in options)
+    return is_of_keras(operation) and all(home.partition(".")[0] == "keras" for home in homes)
+
+
 def from_own_config(operation: Any, changes: Mapping[str, Any] | None = None) -> Any:
     """A new operation with the config of `operation`, and the entries of `changes` in it.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_taylor._keras.members import members, variable_paths, weights_of
 from keras_taylor._keras.program import Call
-from keras_taylor._keras.trial import is_of_keras, why_not_made_again
+from keras_taylor._keras.trial import is_of_keras, is_plain, why_not_made_again
 from keras_taylor.rules import Keep, Labeller, LayerRule, LockReason, Step
 from keras_taylor.rules._overrides import patched
 
@@ -35,7 +35,8 @@ class Copies:
 def try_copies(steps: Sequence[Step]) -> Copies:
     """Make the operations again, one by one, and throw the copies away.
 
-    An operation without a rule and without weights of others is left for later: its channels are locked anyway.
+    What is Keras' own in all its parts needs no trial. An operation without a rule, and without weights of others, is left for
+    later: its channels are locked anyway.
     """
     first: dict[int, Step] = {}
     for step in steps:
@@ -69,7 +70,7 @@ def _why_whole(step: Step, shares: bool, tied: Mapping[int, Any]) -> str:
     ruled, own = type(step.rule) is not LayerRule, patched(operation)
     if own:
         return f"has a {own} of its own, which its config does not tell"
-    if not (shares or ruled):
+    if not shares and (not ruled or is_plain(operation)):
         return ""
     if not isinstance(operation, keras.layers.Layer):
         return why_not_made_again(call, tied, {}, build=False) if _configured(step.rule) else ""
