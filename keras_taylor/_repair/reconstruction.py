@@ -64,7 +64,7 @@ class Reconstruction:
     def layers(self) -> list[Any]:
         """The layers of the small model, in the order in which they run."""
         found = {id(step.call.operation): step.call.operation for step in self._small.steps}
-        return [layer for layer in found.values() if isinstance(layer, keras.layers.Layer)]
+        return [layer for layer in found.values() if isinstance(layer, keras.Layer)]
 
     def targets(self, batch: Sequence[Any]) -> list[Any]:
         """What the small model should compute at each place, in float32."""

@@ -72,7 +72,7 @@ def _why_whole(step: Step, shares: bool, tied: Mapping[int, Any]) -> str:
         return f"has a {own} of its own, which its config does not tell"
     if not shares and (not ruled or is_plain(operation)):
         return ""
-    if not isinstance(operation, keras.layers.Layer):
+    if not isinstance(operation, keras.Layer):
         return why_not_made_again(call, tied, {}, build=False) if _configured(step.rule) else ""
     foreign = not is_of_keras(operation)
     changes = step.rule.remake(step, _all_kept(step)).config if foreign and ruled else {}
@@ -126,7 +126,7 @@ def _captured(call: Call) -> Iterator[Any]:
     for leaf in leaves:
         if isinstance(leaf, keras.Variable):
             yield leaf
-        elif isinstance(leaf, keras.layers.Layer) and leaf is not call.operation:
+        elif isinstance(leaf, keras.Layer) and leaf is not call.operation:
             yield from leaf.weights
 
 
