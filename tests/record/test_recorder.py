@@ -53,7 +53,9 @@ USES = {
     "score": lambda model, data: kt.score(model, data, batch_size=4),
     "score eq. 8": lambda model, data: kt.score(model, data, criterion="taylor", batch_size=4),
     "prune": lambda model, data: kt.prune(model, data, target=kt.Target(params=0.95)),
-    "fit_with_pruning": lambda model, data: kt.fit_with_pruning(model, *data, target=kt.Target(params=0.95), epochs=1, verbose=0),
+    "fit_with_pruning": lambda model, data: kt.fit_with_pruning(
+        model, *data, target=kt.Target(params=0.95), epochs=1, verbose=0
+    ),
 }
 
 
