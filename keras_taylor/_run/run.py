@@ -20,7 +20,7 @@ from keras_taylor._output.run_dir import writable_folder
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._rebuild.rebuild import flat_names
-from keras_taylor._repair.repair import Repair
+from keras_taylor._repair.attempts import Repair
 from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import ChannelGraph, trace

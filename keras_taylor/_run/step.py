@@ -15,7 +15,8 @@ from keras_taylor._plan.plan import decide
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
-from keras_taylor._repair.repair import Repair, repair
+from keras_taylor._repair.attempts import Repair
+from keras_taylor._repair.repair import repair
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import score
 from keras_taylor._score.scores import Scores
