@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.program import flatten
 from keras_taylor._keras.serving import argument, serving
 from keras_taylor._quantize.convert import convert
-from keras_taylor._rebuild.verify import example_inputs
 from keras_taylor.litert import Latency, compare_latency
 from keras_taylor.quantizers import Quantizer, quantizer_for
 
