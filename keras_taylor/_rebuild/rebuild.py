@@ -12,7 +12,7 @@ from keras_taylor._keras.compilation import Cut, apply_cut, carry_compilation
 from keras_taylor._keras.members import matched, members, retie, variable_paths, weights_of
 from keras_taylor._keras.model import input_layer, model_like
 from keras_taylor._keras.program import Call, functional
-from keras_taylor._keras.trial import from_own_config, in_short
+from keras_taylor._keras.trial import from_own_config, in_short, is_of_keras
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._rebuild.options import fitting_options
 from keras_taylor._trace.graph import ChannelGraph, as_graph
@@ -141,9 +141,12 @@ class _Rebuilder:
             changes = {"name": self.names[call.name]} if "name" in operation.get_config() else {}
             changes |= fitting_options(step, self.keep, self._cuts(step))
             copy = from_own_config(operation, {**changes, **config})
-            retie(operation, copy, self._shared)
+            ties = id(operation) in self.graph.copies.sharing or not is_of_keras(operation)
+            if ties:
+                retie(operation, copy, self._shared)
             result = copy(*args, **kwargs)
-            retie(operation, copy, self._shared)
+            if ties:
+                retie(operation, copy, self._shared)
             pairs = matched(operation, copy)
             if pairs is not None and [tuple(new.shape) for _, new in pairs] == self._shapes(step):
                 self._keep_track(operation, copy, pairs, step)
