@@ -4,8 +4,9 @@ A method of your own is a frozen dataclass that extends `RepairMethod`: it gets 
 """
 
 from keras_taylor._repair.batchnorm import BatchNorm
-from keras_taylor._repair.method import RepairMethod, Work
+from keras_taylor._repair.method import Options, RepairMethod, Work
+from keras_taylor._repair.methods import Auto
 from keras_taylor._repair.refit import Bias, LeastSquares
 from keras_taylor._repair.tune import Tune
 
-__all__ = ["BatchNorm", "Bias", "LeastSquares", "RepairMethod", "Tune", "Work"]
+__all__ = ["Auto", "BatchNorm", "Bias", "LeastSquares", "Options", "RepairMethod", "Tune", "Work"]

@@ -46,7 +46,7 @@ class BatchNorm(RepairMethod):
         for batch in batches:
             work.graph.program.run(batch, measured)
         run = StepwiseRun(work.small.program, batches)
-        bar = progress_bar(len(norms), work.verbose)
+        bar = progress_bar(len(norms), work.options.verbose)
         for done, norm in enumerate(norms):
             run.advance(norm.twins[0].call)
             there, here = _Moments(), _Moments()
@@ -90,7 +90,7 @@ def _changed_norms(work: Work) -> list[_Norm]:
     found = []
     for steps, twins in paired_steps(graph, small):
         statistics = paired_statistics(steps[0], twins[0])
-        if statistics is None or locked(graph, steps[0]) or not (steps[0].call.operation.trainable or work.frozen):
+        if statistics is None or locked(graph, steps[0]) or not (steps[0].call.operation.trainable or work.options.frozen):
             continue
         if any(id(step) in changed for step in steps):
             found.append(_Norm(steps, twins, *statistics, steps[0].outputs[0].kept(keep)))

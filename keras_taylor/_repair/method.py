@@ -17,6 +17,23 @@ Judge = Callable[[], tuple[float, ...]]
 """How bad the small model is on examples that it does not learn from: smaller is better."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """How methods work, whichever it is.
+
+    Attributes:
+        batch_size: number of examples in a batch.
+        frozen: whether layers that are not trainable are changed too.
+        seed: for whatever is drawn.
+        verbose: 1 shows a progress bar.
+    """
+
+    batch_size: int = 32
+    frozen: bool = False
+    seed: int = 0
+    verbose: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Work:
     """A small model to repair, and what to repair it with.
@@ -27,10 +44,8 @@ class Work:
         small: graph of the small model, whose weights are changed in place.
         inputs: unlabelled examples, one array per model input.
         judge: says how bad the small model is now.
-        batch_size: number of examples in a batch.
-        frozen: whether layers that are not trainable are changed too.
-        seed: for whatever is drawn.
-        verbose: 1 shows a progress bar.
+        options: how to work.
+        optional: whether nothing may be done, without a word, where there is no time.
     """
 
     graph: ChannelGraph
@@ -38,14 +53,12 @@ class Work:
     small: ChannelGraph
     inputs: Sequence[Any]
     judge: Judge
-    batch_size: int = 32
-    frozen: bool = False
-    seed: int = 0
-    verbose: int = 0
+    options: Options = Options()
+    optional: bool = False
 
     def batches(self) -> Batches:
         """The inputs as tensors, batch by batch."""
-        return batched(self.inputs, self.batch_size)
+        return batched(self.inputs, self.options.batch_size)
 
 
 class RepairMethod(ABC):

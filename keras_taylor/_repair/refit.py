@@ -56,7 +56,7 @@ class LeastSquares(RepairMethod):
 
     def apply(self, work: Work) -> int:
         rounds = _ROUNDS if self.activation else 0
-        return _refit(work, FitOptions(self.ridge, self.rows, self.residual, rounds, work.seed, work.verbose))
+        return _refit(work, FitOptions(self.ridge, self.rows, self.residual, rounds, work.options.seed, work.options.verbose))
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ class Bias(RepairMethod):
         object.__setattr__(self, "rows", whole_number("rows", self.rows, least=0))
 
     def apply(self, work: Work) -> int:
-        return _refit(work, FitOptions(math.inf, self.rows, True, 0, work.seed, work.verbose))
+        return _refit(work, FitOptions(math.inf, self.rows, True, 0, work.options.seed, work.options.verbose))
 
 
 def _refit(work: Work, options: FitOptions) -> int:
-    found = consumers(work.graph, work.keep, work.small, work.frozen)
+    found = consumers(work.graph, work.keep, work.small, work.options.frozen)
     if not found and consumers(work.graph, work.keep, work.small, frozen=True):
         warn("All layers to refit are frozen (trainable=False). Pass frozen=True to refit them.")
     _foresee_memory(found, work, options)

@@ -14,12 +14,13 @@ from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._rebuild.rebuild import copy_model, rebuild
 from keras_taylor._repair.attempts import Attempt, Repair
 from keras_taylor._repair.judging import Judging
-from keras_taylor._repair.method import Work, batched
-from keras_taylor._repair.methods import Chain, Methods, chains_for, methods_for
+from keras_taylor._repair.method import Options, Work, batched
+from keras_taylor._repair.methods import Auto, Chain, Methods, chains_for, methods_for
 from keras_taylor._repair.refit import LeastSquares
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
 from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, PlanMismatch, warn, whole_number
+from keras_taylor.rules import Keep
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -67,9 +68,10 @@ def repair(
         x: inputs as `fit` takes them; labels are ignored (a tuple or list of arrays is `(x, y)`: write `([a, b],)` for a
             model of two inputs). Copies of one example count once.
         method: a name (`"bias"`, `"lstsq"`, `"batchnorm"`, `"tune"`), one of `kt.repairs`, which takes options, or a
-            sequence of them, applied in this order. `"auto"` tries all but `"tune"` and keeps what agrees best with the
-            original on held-back examples: in the largest output, where a softmax or the compiled loss tells that outputs
-            are classes, or else in mean square.
+            sequence of them, applied in this order. `"auto"` tries the quick ones, goes on from the best with two minutes of
+            `"tune"` where there are 512 examples or more, and keeps what agrees best with the original on held-back
+            examples: in the largest output, where a softmax or the compiled loss tells that outputs are classes, or else in
+            mean square. Another budget: `kt.repairs.Auto(seconds=600)`.
         examples: at most this many examples are used; a fifth of them is held back.
         batch_size: number of examples in a batch, for arrays and for running the models.
         frozen: refit layers too that are not trainable.
@@ -108,23 +110,52 @@ def repair(
     judging = Judging(graph, batched([array[:held] for array in inputs], batch_size))
     warn_of_range(graph.program, [array[:held] for array in inputs])
     fitted = [array[held:] for array in inputs]
-    attempts: list[Attempt] = []
-    graphs: dict[Chain, ChannelGraph] = {(): trace(small)}
-    for chain in [(), *chains_for(methods)]:
-        start, made = time.perf_counter(), 0
-        names = tuple(one.name for one in chain)
-        if chain:
-            if verbose:
-                print(f"Repair: {' + '.join(names)}")
-            now = graphs[chain] = trace(copy_model(graphs[chain[:-1]]))
-            work = Work(graph, keep, now, fitted, judging.judge(now), batch_size, frozen, seed, verbose)
-            made = chain[-1].apply(work)
-        attempts.append(Attempt(names, *judging.distance(graphs[chain]), made, time.perf_counter() - start))
-    # Of the attempts that are no further from the original than no repair.
-    eligible = [one for one in attempts if one.error <= attempts[0].error]
-    best = attempts[-1] if methods else min(eligible, key=lambda one: judging.badness(one.error, one.agreement))
-    chosen = list(graphs.values())[attempts.index(best)]
-    return Repair(chosen.model if best.methods else copy_model(chosen), best.methods, tuple(attempts), (len(fitted[0]), held))
+    trial = _Trial(graph, keep, trace(small), fitted, judging, Options(batch_size, frozen, seed, verbose))
+    if isinstance(methods, Auto):
+        for chain in methods.quick():
+            trial.add(chain)
+        for chain in methods.thorough(trial.best(), len(fitted[0])):
+            trial.add(chain, optional=True)
+        chosen = trial.best()
+    else:
+        for chosen in chains_for(methods):
+            trial.add(chosen)
+    names = tuple(one.name for one in chosen)
+    model = trial.graphs[chosen].model
+    return Repair(model if chosen else copy_model(model), names, tuple(trial.attempts.values()), (len(fitted[0]), held))
+
+
+class _Trial:
+    """All that is tried on one small model.
+
+    Attributes:
+        graphs: of the models that came out, by what was applied; nothing was applied to the first.
+        attempts: how well they do, by the same.
+    """
+
+    def __init__(
+        self, graph: ChannelGraph, keep: Keep, small: ChannelGraph, inputs: Any, judging: Judging, options: Options
+    ) -> None:
+        self._graph, self._keep, self._inputs, self._judging, self._options = graph, keep, inputs, judging, options
+        self.graphs: dict[Chain, ChannelGraph] = {(): small}
+        self.attempts: dict[Chain, Attempt] = {(): Attempt((), *judging.distance(small), 0, 0.0)}
+
+    def add(self, chain: Chain, optional: bool = False) -> None:
+        """Apply the last method of a chain to what the others made of the small model."""
+        start, names = time.perf_counter(), tuple(one.name for one in chain)
+        if self._options.verbose:
+            print(f"Repair: {' + '.join(names)}")
+        now = trace(copy_model(self.graphs[chain[:-1]]))
+        work = Work(self._graph, self._keep, now, self._inputs, self._judging.judge(now), self._options, optional)
+        passes = chain[-1].apply(work)
+        if passes or not optional:
+            self.graphs[chain] = now
+            self.attempts[chain] = Attempt(names, *self._judging.distance(now), passes, time.perf_counter() - start)
+
+    def best(self) -> Chain:
+        """Of what is no further from the original than no repair: what agrees best with it, the closest among equals."""
+        eligible = {chain: one for chain, one in self.attempts.items() if one.error <= self.attempts[()].error}
+        return min(eligible, key=lambda chain: self._judging.badness(eligible[chain].error, eligible[chain].agreement))
 
 
 def _check(plan: Any, x: Any) -> None:

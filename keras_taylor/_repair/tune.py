@@ -79,14 +79,14 @@ class Tune(RepairMethod):
         count = len(work.inputs[0])
         size = min(self.batch_size, count)
         steps = count // size
-        rng = np.random.default_rng(work.seed)
-        augment = augmentation(self.augment, work.small.program.inputs, work.seed)
-        with _Trainable(work.small.model, work.frozen) as variables:
+        rng = np.random.default_rng(work.options.seed)
+        augment = augmentation(self.augment, work.small.program.inputs, work.options.seed)
+        with _Trainable(work.small.model, work.options.frozen) as variables:
             if not variables:
                 return 0
             step = _Step(objective, variables, self.learning_rate)
             best, kept = work.judge(), [v.numpy() for v in variables]
-            bar = progress_bar(self.passes * steps, work.verbose)
+            bar = progress_bar(self.passes * steps, work.options.verbose)
             warm_up = min(_WARM_UP, max(self.passes * steps // 10, 1))
             done, fraction, judged, order = 0, 0.0, 0, rng.permutation(count)
             while fraction < 1.0:
@@ -98,6 +98,8 @@ class Tune(RepairMethod):
                 distance = float(step(batch, min((done + 1) / warm_up, 1.0 - fraction)))
                 done += 1
                 if done <= steps and clock.too_short(done, steps):
+                    if not work.optional:
+                        warn(clock.shortage(done, steps))
                     _assign(variables, kept)
                     return 0
                 fraction = max(done / (self.passes * steps), clock.spent())
@@ -135,21 +137,26 @@ class _Clock:
 
     def spent(self) -> float:
         """The share of the budget that is gone."""
-        return (time.perf_counter() - self._began) / self._seconds
+        return self._now() / self._seconds
 
     def too_short(self, done: int, steps: int) -> bool:
-        """Whether the first pass will not fit, as far as the steps that are done tell; if so, say it."""
-        now = time.perf_counter() - self._began
+        """Whether the first pass will not fit, as far as the steps that are done tell."""
         if done == 1:
-            self._compiled = now  # the first step compiles
-        needed = now + (now - self._compiled) / max(done - 1, 1) * (steps - done)
-        short = needed > self._seconds and (done > _TIMED or now > self._seconds)
-        if short:
-            warn(
-                f"seconds must suffice for one pass to tune. Received: {self._seconds:g}, at least {needed:.2g} needed. "
-                "The model stays as it was before."
-            )
-        return short
+            self._compiled = self._now()  # the first step compiles
+        return self._needed(done, steps) > self._seconds and (done > _TIMED or self._now() > self._seconds)
+
+    def shortage(self, done: int, steps: int) -> str:
+        """What to say then."""
+        return (
+            f"seconds must suffice for one pass to tune. Received: {self._seconds:g}, at least {self._needed(done, steps):.2g} "
+            "needed. The model stays as it was before."
+        )
+
+    def _needed(self, done: int, steps: int) -> float:
+        return self._now() + (self._now() - self._compiled) / max(done - 1, 1) * (steps - done)
+
+    def _now(self) -> float:
+        return time.perf_counter() - self._began
 
 
 class _Step:

@@ -11,6 +11,7 @@ from keras_taylor._keras.batches import peek
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import check_counted, decide
 from keras_taylor._plan.target import LATENCY, Target
+from keras_taylor._repair.methods import Auto
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph
@@ -43,7 +44,7 @@ def check_data(data: Any, recipe: Recipe, *, labels: bool = False) -> None:
             "(tf.data.Dataset.from_generator) or a PyDataset."
         )
     if data is None:
-        if recipe.repair not in (None, "auto"):
+        if recipe.repair not in (None, "auto") and not isinstance(recipe.repair, Auto):
             raise BadInput("x must be given to repair. Received: None. Pass inputs; they need no labels.")
         return
     labelled, _ = peek(data)

@@ -633,8 +633,26 @@ class TestTune:
         assert tuned.error <= squares.error < unrepaired.error and tuned.passes == 3
         assert [w.shape for w in fixed.model.weights] == [w.shape for w in small.weights]
 
-    def test_auto_does_not_take_minutes(self):
+    @pytest.mark.parametrize(
+        ("method", "examples", "tuned"),
+        [
+            (kt.repairs.Auto(seconds=20), 640, True),
+            (kt.repairs.Auto(seconds=20), 500, False),
+            (kt.repairs.Auto(seconds=None), 640, False),
+            (kt.repairs.Auto(seconds=0.01), 640, False),
+        ],
+    )
+    def test_auto_tunes_where_there_are_time_and_examples(self, method, examples, tuned):
         model = residual_net()
         plan = kt.testing.random_plan(model, 0)
-        tried = kt.repair(model, plan, kt.rebuild(model, plan), IMAGES, verbose=0).attempts
-        assert not any("tune" in attempt.methods for attempt in tried)
+        small, many = kt.rebuild(model, plan), np.random.default_rng(0).normal(size=(800, 8, 8, 3))
+        fixed = kt.repair(model, plan, small, many, method=method, examples=examples, verbose=0)
+        assert any("tune" in one.methods for one in fixed.attempts) == tuned
+        assert fixed.attempts[0].methods == ()
+        if tuned:
+            assert fixed.attempts[-1].error == min(one.error for one in fixed.attempts)
+            assert fixed.methods == fixed.attempts[-1].methods
+
+    def test_auto_goes_with_no_other_method(self):
+        with pytest.raises(kt.errors.BadInput, match="'auto' chooses by itself"):
+            _bad(method=("bias", kt.repairs.Auto()))

@@ -8,7 +8,7 @@ import tensorflow as tf
 import keras_taylor as kt
 from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._repair.augment import augmentation
-from keras_taylor._repair.method import Work
+from keras_taylor._repair.method import Options, Work
 from keras_taylor._repair.reconstruction import Reconstruction
 from keras_taylor._repair.tune import Tune
 from keras_taylor._trace.graph import trace
@@ -49,7 +49,7 @@ class Pruned:
         return (sum(self.distances().values()),)
 
     def tune(self, judge=None, inputs=(IMAGES[:64],), frozen=False, seed=0, **options):
-        work = Work(self.graph, self.keep, self.small, inputs, judge or self.judge, frozen=frozen, seed=seed)
+        work = Work(self.graph, self.keep, self.small, inputs, judge or self.judge, Options(frozen=frozen, seed=seed))
         return Tune(**{"passes": 6, "learning_rate": 0.01, "batch_size": 16, "augment": None} | options).apply(work)
 
     def weights(self):
