@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_taylor._keras.heads import TO_LOGITS, output_kinds
-from keras_taylor._keras.program import Tensor, infer
+from keras_taylor._keras.program import Tensor, functional, infer
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import listed, unknown_name
@@ -73,9 +73,12 @@ class Reconstruction:
 
     def distances(self, batch: Sequence[Any], targets: Sequence[Any]) -> Any:
         """The weighted distance at each place, shape `(places,)`, float32."""
-        found = self._small.program.run(batch, infer, [place.small for place in self.places])
+        return self.compared(self._small.program.run(batch, infer, [place.small for place in self.places]), targets)
+
+    def compared(self, values: Sequence[Any], targets: Sequence[Any]) -> Any:
+        """The weighted distance at each place of what the small model computes there, shape `(places,)`, float32."""
         parts = []
-        for x, target, place in zip(found, targets, self.places, strict=True):
+        for x, target, place in zip(values, targets, self.places, strict=True):
             size = tf.maximum(tf.reduce_sum(tf.square(target)), 1e-12)
             parts.append(place.weight * tf.reduce_sum(tf.square(_natural(x, place) - target)) / size)
         return tf.stack(parts)
@@ -100,7 +103,7 @@ def _places(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: dict[
             weight = weights.get(step.call.name, 1.0)
             found[tensor.index] = Place(step.call.name, tensor, twin.call.inputs[0], labels.axis, kept, "", weight)
     model = graph.model
-    ends = zip(model.output_names, graph.program.outputs, small.program.outputs, output_kinds(model), strict=True)
+    ends = zip(functional(model).output_names, graph.program.outputs, small.program.outputs, output_kinds(model), strict=True)
     outputs = [Place(f"output of {name}", a, b, None, None, kind, 1.0) for name, a, b, kind in ends]
     outputs = [replace(place, weight=weights.get(place.name, 1.0)) for place in outputs]
     known = [place.name for place in (*found.values(), *outputs)]

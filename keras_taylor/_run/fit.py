@@ -39,7 +39,7 @@ def fit_with_pruning(
     *,
     target: Target,
     epochs: int = 10,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     loss: Any = None,
     optimizer: Any = None,
     metrics: Any = None,
@@ -69,7 +69,8 @@ def fit_with_pruning(
             `add_loss`, needs none.
         target: the budget, for example `kt.Target(macs=0.5)`.
         epochs: fine-tuning epochs in all.
-        recipe: how channels are chosen, in how many steps, and how the rest is repaired; `kt.Recipe()` by default.
+        recipe: how channels are chosen, in how many steps, and how the rest is repaired; `kt.Recipe()` by default;
+            `"paper"` is that of Molchanov et al. 2017.
         loss: used instead of the compiled loss.
         optimizer: used instead of the compiled optimizer.
         metrics: used instead of the compiled metrics.

@@ -29,7 +29,7 @@ def prune(
     y: Any = None,
     *,
     target: Target,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     loss: Any = None,
     validation_data: Any = None,
     class_weight: Mapping[int, float] | None = None,
@@ -50,7 +50,8 @@ def prune(
             repaired.
         y: labels, where `x` are input arrays.
         target: the budget, for example `kt.Target(macs=0.5)`.
-        recipe: how channels are chosen and the rest repaired; `kt.Recipe()` by default.
+        recipe: how channels are chosen and the rest repaired; `kt.Recipe()` by default;
+            `"paper"` is that of Molchanov et al. 2017.
         loss: a loss to use instead of the compiled one.
         validation_data: what `evaluate` takes; the report then shows the compiled metrics before and after.
         class_weight: weight of each class index, as in `fit`.

@@ -14,7 +14,7 @@ from keras_taylor._repair.methods import Methods, methods_for
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.errors import BadInput, positive, whole_number
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -33,6 +33,8 @@ class Recipe:
         repair: a method of `kt.repair`, by name or one of `kt.repairs`, that follows each removal, or None for no repair.
             Without data nothing is repaired.
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
+        distill: while `kt.fit_with_pruning` trains, the model that is left also learns to compute what the unpruned one does,
+            wherever channels are read: the weight of the distance beside the loss. 0 leaves that out.
 
     Raises:
         BadInput: a value that cannot be used.
@@ -50,6 +52,7 @@ class Recipe:
     schedule: Schedule | None = None
     repair: Methods | None = "auto"
     examples: int | None = 2048
+    distill: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "criterion", criterion_for(self.criterion))
@@ -61,23 +64,40 @@ class Recipe:
             methods_for(self.repair)
         if self.examples is not None:
             object.__setattr__(self, "examples", whole_number("Recipe(examples=)", self.examples))
+        if self.distill != 0:
+            object.__setattr__(self, "distill", positive("Recipe(distill=)", self.distill))
+
+    @classmethod
+    def paper(cls) -> Recipe:
+        """That of Molchanov et al. 2017: Taylor, Eq. 8 with l2 normalisation, plain order, no repair, no distillation."""
+        return cls(criterion="taylor", rank="score", repair=None, distill=0.0)
 
     def settings(self) -> dict[str, Any]:
         """The options as JSON values, for a report; the criterion with its own."""
         constraints = {entry.name: described(getattr(self.constraints, entry.name)) for entry in fields(self.constraints)}
-        shown = {"rank": self.rank, "constraints": constraints, "repair": described(self.repair), "examples": self.examples}
+        shown = {
+            "rank": self.rank,
+            "constraints": constraints,
+            "repair": described(self.repair),
+            "examples": self.examples,
+            "distill": self.distill,
+        }
         chosen = criterion_for(self.criterion)
         return {"criterion": chosen.name, **chosen.settings(), **shown}
 
 
-def recipe_for(given: Recipe | None) -> Recipe:
-    """The recipe; the default one for None.
+def recipe_for(given: Recipe | str | None) -> Recipe:
+    """The recipe; the default one for None, the paper's for `"paper"`.
 
     Raises:
         BadInput: something else.
     """
+    if given == "paper":
+        return Recipe.paper()
     if given is not None and not isinstance(given, Recipe):
-        raise BadInput(f"recipe must be a kt.Recipe. Received: {given!r}. Write recipe=kt.Recipe(criterion='taylor2').")
+        raise BadInput(
+            f"recipe must be a kt.Recipe, or 'paper'. Received: {given!r}. Write recipe=kt.Recipe(criterion='taylor2')."
+        )
     return given or Recipe()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._repair.attempts import Repair
+from keras_taylor._run.distill import distilled
+from keras_taylor._run.keep_best import KeepBest
 from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import ChannelGraph, trace
@@ -135,20 +138,31 @@ class Run:
         if y is None:
             arguments.pop("batch_size")
             arguments.pop("shuffle")
-        history = self.current.fit(
-            x,
-            y,
-            sample_weight=weight,
-            initial_epoch=self.epoch,
-            epochs=self.epochs,
-            callbacks=[*self.callbacks, _StopAfter(until)],
-            **arguments,
-        )
+        start = self.report.stages[-1].metrics
+        keep = KeepBest(start) if until == self.epochs and "loss" in start else None
+        with self._distilled():
+            history = self.current.fit(
+                x,
+                y,
+                sample_weight=weight,
+                initial_epoch=self.epoch,
+                epochs=self.epochs,
+                callbacks=[*self.callbacks, *([keep] if keep else ()), _StopAfter(until)],
+                **arguments,
+            )
+        self.report = self.report.with_settings({"kept": keep.kept} if keep else {})
         self.epoch += len(history.epoch)
         self.history.epoch.extend(history.epoch)
         for name, values in history.history.items():
             self.history.history.setdefault(name, []).extend(values)
         self.history.set_model(self.current)
+
+    def _distilled(self) -> AbstractContextManager[None]:
+        """Training beside the unpruned model, if that is wanted, and there is something to learn from it."""
+        if not self.step.recipe.distill or self.alive.all():
+            return nullcontext()
+        keep = self.graph.keep_labels(self.alive)
+        return distilled(self.graph, keep, self.current_graph, self.step.recipe.distill)
 
     def _translated(self, constraints: Constraints) -> Constraints:
         """The constraints with names and fractions in terms of the current, already smaller model."""

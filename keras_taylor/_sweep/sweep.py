@@ -37,7 +37,7 @@ def sweep(
     orders: Sequence[str] = ("prune_quantize",),
     seeds: Sequence[int] = (0,),
     epochs: int = 10,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     batch_size: int = 32,
     steps_per_epoch: int | None = None,
     threads: int = 1,

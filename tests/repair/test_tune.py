@@ -140,6 +140,17 @@ def test_a_budget_of_time():
     assert changed(before, pruned.weights())
 
 
+def test_a_sequential_model():
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(6, 3, activation="relu", name="a"), layers.Flatten(), layers.Dense(3, name="b")]
+    )
+    kt.testing.randomize(model)
+    pruned = Pruned(model, kt.PruningPlan({"a": (0, 1, 2)}))
+    start = pruned.judge()
+    pruned.tune()
+    assert pruned.judge() < start
+
+
 def test_fewer_images_than_a_batch_are_one_batch():
     pruned = Pruned(net())
     before = pruned.weights()

@@ -1,0 +1,57 @@
+"""Train a functional model with one more term in its loss, on tensors inside it, through its own `fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from keras_taylor._keras.model import feed, pack_outputs
+from keras_taylor._keras.program import Call, Program, Tensor
+
+Extra = Callable[[Sequence[Any], Sequence[Any]], Any]
+"""From the model's inputs, a flat list, and the values of the wanted tensors: a scalar to add to the loss."""
+
+
+@contextmanager
+def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Extra) -> Iterator[None]:
+    """Inside the block, a training step of `model` minimises its own loss plus `extra`; evaluation is as it was.
+
+    The forward pass that training makes anyway gives the wanted tensors. It is the model's own `fit` that trains, so callbacks
+    see the model itself.
+
+    Args:
+        model: functional, and compiled.
+        program: of the model.
+        wanted: tensors of the program.
+        extra: what is added, from their values.
+    """
+    seen: list[tuple[list[Any], list[Any]]] = []
+    call, compute_loss = model.call, model.compute_loss
+
+    def call_and_see(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        if training is not True:
+            return call(inputs, training=training, mask=mask)
+        flat = feed(model, inputs)
+        values = program.run(flat, _train, [*wanted, *program.outputs])
+        seen[:] = [(flat, values[: len(wanted)])]
+        return pack_outputs(model, values[len(wanted) :])
+
+    def compute_both(x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
+        loss = compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        return loss + extra(*seen.pop()) if training and seen else loss
+
+    model.call, model.compute_loss = call_and_see, compute_both
+    model.train_function = None  # one that was compiled before knows nothing of this
+    try:
+        yield
+    finally:
+        del model.call, model.compute_loss
+        model.train_function = None
+
+
+def _train(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    operation = call.operation
+    if getattr(operation, "_call_has_training_arg", False):
+        kwargs = {**kwargs, "training": True}
+    return operation(*args, **kwargs)
