@@ -22,11 +22,9 @@ from keras_taylor.rules._base import (
     Remake,
     Step,
     Trace,
-    register_rule,
-    registered,
-    rule_for,
 )
 from keras_taylor.rules._locks import Lock, LockReason
+from keras_taylor.rules._registry import register_rule, registered, rule_for
 from keras_taylor.rules._supported import Supported, supported
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
