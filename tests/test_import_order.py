@@ -26,6 +26,7 @@ results
 studies
 testing
 _cli
+__main__
 __init__
 """.split()
 RANK = {name: rank for rank, name in enumerate(ORDER)}
@@ -39,6 +40,12 @@ BORDERS = {
     "tensorflow_model_optimization": ("quantizers._tf_keras_bridge",),
     "tf_keras": ("quantizers._tf_keras_bridge",),
 }
+
+# Attributes that Keras keeps to itself: what is needed of them has a name in `_keras`.
+PRIVATE = """
+_compile_config _compile_loss _flatten_layers _functional _inputs_struct _keras_history _nodes_by_depth _outputs_struct
+_standardize_inputs
+""".split()
 
 
 def test_every_room_has_its_place():
@@ -70,6 +77,14 @@ def test_borders(border):
     for module, path in MODULES.items():
         if not module.startswith(BORDERS[border]):
             assert not [name for name in imported(path) if f"{name}.".startswith(f"{border}.")], f"{module} imports {border}"
+
+
+@pytest.mark.parametrize("attribute", PRIVATE)
+def test_private_attributes_of_keras(attribute):
+    inside = {path for module, path in MODULES.items() if module.startswith("_keras.")}
+    others = {*MODULES.values(), *PACKAGE.parent.joinpath("benchmarks").rglob("*.py")} - inside
+    assert any(f".{attribute}" in path.read_text(encoding="utf-8") for path in inside)
+    assert not [path for path in others if f".{attribute}" in path.read_text(encoding="utf-8")]
 
 
 def test_modules_are_small():

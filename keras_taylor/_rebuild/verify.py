@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_taylor._keras.model import feed, pack_inputs
-from keras_taylor._keras.program import Call, Program, infer
+from keras_taylor._keras.program import Call, Program, check_model, infer
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
@@ -64,6 +64,8 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
 
     Raises:
         PlanMismatch: the plan is of another model, or the outputs have other shapes.
+        UnsupportedModel: `model` or `small` is no model.
+        BadInput: `plan` is no plan, or `x` does not fit the model.
 
     Example:
         >>> import keras, keras_taylor as kt
@@ -74,6 +76,7 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
         True
     """
     graph = as_graph(model)
+    check_model(small, "small")
     keep = graph.keep_labels(to_mask(graph, plan))
     batch = example_inputs(graph.program, seed) if x is None else feed(graph.model, x)
     replay = relative_error(run(graph.model, batch), silenced(graph, np.ones_like(keep), batch))

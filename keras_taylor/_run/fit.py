@@ -13,9 +13,10 @@ from keras_taylor._keras.batches import joined
 from keras_taylor._keras.model import compile_options
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
+from keras_taylor._plan.plan import check_target
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, flat_names
-from keras_taylor._run.checks import check_data, check_feasible, check_target, check_validation
+from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.run import Run, run_folder
@@ -102,7 +103,6 @@ def fit_with_pruning(
     """
     check_target(target)
     recipe, data = recipe_for(recipe), joined(x, y)
-    check_validation(validation_data)
     epochs = whole_number("epochs", epochs, least=0)
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
         raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
@@ -111,7 +111,6 @@ def fit_with_pruning(
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
     folder = run_folder(run_dir)
-    check_data(data, recipe, labels=True)
     step = PruningStep(recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,
@@ -124,6 +123,8 @@ def fit_with_pruning(
         "verbose": verbose,
     }
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
+    check_data(copy, data, recipe, trains=True)
+    check_validation(copy, validation_data)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
     run = Run(graph, copy, data, step, epochs, callbacks, fitting, settings, folder, stopwatch)

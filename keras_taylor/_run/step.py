@@ -89,7 +89,7 @@ class PruningStep:
         else:
             fitted = stopwatch.meet(Request(scores, budgets, constraints, self.recipe.rank, tries))
             plan, small = fitted.plan, fitted.model
-        check = verify(graph, plan, small, None if data is None else peek(data)[1], tolerance=_tolerance(graph.model))
+        check = verify(graph, plan, small, None if data is None else peek(data)[0], tolerance=_tolerance(graph.model))
         if not check.ok:
             raise KerasTaylorError(
                 f"The rebuilt model must compute what the masked one computes. Received: {check}. This is a fault of a layer "

@@ -216,7 +216,16 @@ def criterion_for(criterion: str | Criterion) -> Criterion:
         check_needs(criterion.needs)
         return criterion
     if not isinstance(criterion, str):
-        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {criterion!r}.")
+        remedy = (
+            "kt.score_all(model, x, y, criteria=[...]) takes several."
+            if isinstance(criterion, (list, tuple))
+            else (
+                f"Write {criterion.__name__}()."
+                if isinstance(criterion, type)
+                else "Write 'taylor', or kt.criteria.Taylor(spatial='sum')."
+            )
+        )
+        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {criterion!r}. {remedy}")
     if criterion not in _REGISTRY:
         raise unknown_name("criterion", criterion, _REGISTRY)
     return _REGISTRY[criterion]()

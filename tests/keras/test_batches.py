@@ -49,15 +49,15 @@ def test_labels_as_the_first_batch_has_them():
     assert [len(y) for _, y, _ in batches((X, Y), batch_size=3, labels=None)] == [3, 2]
     mixed = batches(iter([(X, Y), (X,)]), labels=None)
     next(mixed)
-    with pytest.raises(BadInput, match=r"data must have labels. Received: inputs alone. Pass x and y"):
+    with pytest.raises(BadInput, match=r"x must have labels. Received: inputs alone. Pass x and y"):
         next(mixed)
 
 
 def test_peek():
-    labelled, x = peek((X, Y))
-    assert labelled and len(x) == 2
-    labelled, x = peek(tf.data.Dataset.from_tensor_slices(X).batch(4))
-    assert not labelled and len(x) == 2
+    x, y, _ = peek((X, Y))
+    assert y is not None and len(x) == 2
+    x, y, _ = peek(tf.data.Dataset.from_tensor_slices(X).batch(4))
+    assert y is None and len(x) == 2
 
 
 @pytest.mark.parametrize(
