@@ -52,7 +52,7 @@ def batches(
     class_weight: Mapping[int, float] | None = None,
     seed: int = 0,
     labels: bool | None = True,
-    name: str = "x",
+    name: str = "data",
 ) -> Iterator[Batch]:
     """Batches `(x, y, sample_weight)` from data as `fit` takes it.
 

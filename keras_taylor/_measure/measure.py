@@ -166,7 +166,7 @@ def measure(
     if data is not None:
         total = count_batches(data, batch_size=batch_size, examples=examples)
         bar = progress_bar(total, verbose)
-        for inputs, labels, weight in batches(data, batch_size=batch_size, examples=examples, seed=seed):
+        for inputs, labels, weight in batches(data, batch_size=batch_size, examples=examples, seed=seed, name="x"):
             outputs = lite(keras.tree.flatten(inputs) if source is None else feed(source, inputs))
             values.append(_each(metric, labels, outputs))
             weights.append(np.ones(len(values[-1])) if weight is None else np.asarray(weight, float).reshape(-1))

@@ -88,7 +88,7 @@ def oracle(
         raise BadInput("x must be given for the oracle. Received: None. Pass x and y, or a data set.")
     graph = as_graph(model)
     silencer = _Silencer(graph, loss_of_each(graph.model, loss))
-    given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed)
+    given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed, name="x")
     progress = progress_bar(count_batches(data, batch_size=batch_size, examples=examples), verbose)
     total, seen = np.zeros(graph.channels), 0
     for number, batch in enumerate(given):

@@ -167,6 +167,7 @@ def score_all(
         class_weight=class_weight if labelled is not False else None,
         seed=seed,
         labels=labelled,
+        name="x",
     )
     sampled = labels == "sampled"
     if labelled is None:

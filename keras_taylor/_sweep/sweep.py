@@ -153,7 +153,8 @@ def sweep(
 
 
 def _check_axes(targets: Sequence[float], orders: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
-    several("targets", targets), several("orders", orders), several("seeds", seeds)
+    for name, values in (("targets", targets), ("orders", orders), ("seeds", seeds)):
+        several(name, values)
     if not targets or len(set(targets)) < len(targets):
         raise BadInput(f"targets must be different, and at least one. Received: {targets!r}.")
     for target in targets:

@@ -78,7 +78,7 @@ class Lab:
             raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
         examples, batch_size = whole_number("examples", examples, 2), whole_number("batch_size", batch_size)
         self.examples, self.batch_size, self.verbose = examples, batch_size, verbosity(verbose)
-        self.x, self.y = as_arrays(data, "data")
+        self.x, self.y = as_arrays(data, "x")
         if len(self.x) < examples:
             raise BadInput(
                 f"x must have at least as many examples as a sample. Received: {len(self.x)}, {examples=}. Lower examples."
@@ -274,7 +274,7 @@ def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
     """
     if data is None:
         raise BadInput(f"{name} must be given. Received: None. Pass (x, y), or a data set with labels.")
-    given = list(batches(data, batch_size=256))
+    given = list(batches(data, batch_size=256, name=name))
     if any(weight is not None for _, _, weight in given):
         raise BadInput(
             f"{name} must have no sample weights: a study counts every example once. Received: some. Leave them out."

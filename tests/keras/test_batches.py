@@ -49,7 +49,7 @@ def test_labels_as_the_first_batch_has_them():
     assert [len(y) for _, y, _ in batches((X, Y), batch_size=3, labels=None)] == [3, 2]
     mixed = batches(iter([(X, Y), (X,)]), labels=None)
     next(mixed)
-    with pytest.raises(BadInput, match=r"x must have labels. Received: inputs alone. Pass x and y"):
+    with pytest.raises(BadInput, match=r"data must have labels. Received: inputs alone. Pass x and y"):
         next(mixed)
 
 
