@@ -64,8 +64,8 @@ def test_names_of_the_last_release(name):
 def registries(monkeypatch):
     """Examples register rules, criteria and quantizers: they are forgotten afterwards."""
     monkeypatch.setattr(rules_registry, "_REGISTRY", dict(rules_registry._REGISTRY))
-    monkeypatch.setattr(criteria_base, "_REGISTRY", dict(criteria_base._REGISTRY))
-    monkeypatch.setattr(quantizers_base, "_REGISTRY", dict(quantizers_base._REGISTRY))
+    monkeypatch.setattr(criteria_base, "_REGISTRY", criteria_base._REGISTRY.copy())
+    monkeypatch.setattr(quantizers_base, "_REGISTRY", quantizers_base._REGISTRY.copy())
 
 
 @pytest.mark.parametrize("name", MODULES)
