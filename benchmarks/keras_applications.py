@@ -15,6 +15,7 @@ import numpy as np
 import keras_taylor as kt
 from benchmarks.runner import Goal, Row, benchmark, table
 from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._keras.model import layers_of
 from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._rebuild.verify import relative_error, run, silenced
 
@@ -48,7 +49,7 @@ def enliven(model: Any, seed: int) -> None:
             fan_in = np.prod(shape[:-2] if depthwise else shape[:-1])
             value = np.sqrt(2 / max(fan_in, 1)) * rng.standard_normal(shape, dtype="float32")
             weight.assign(value)
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return
     momenta = [layer.momentum for layer in norms]

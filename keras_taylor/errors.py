@@ -22,7 +22,7 @@ import numbers
 import operator
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -67,10 +67,12 @@ class MissingPackage(KerasTaylorError, ImportError):
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
-    """The error for `name`, with the nearest match among `known`."""
+    """The error for `name`, with the nearest match among `known`, or those few that it is a part of."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}."
+    parts = [one for one in names if name.lower() in one.lower().split("_")]  # "int8" is a part of two
+    near = parts if 0 < len(parts) < 4 else difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    meant = " or ".join(map(repr, near))
+    hint = f"Did you mean {meant}?" if near else f"Known: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}."
     return UnknownName(f"{what} must be a known name. Received: {name!r}. {hint}")
 
 
@@ -84,6 +86,17 @@ def listed(names: Iterable[str], most: int = 5, what: str = "more") -> str:
     all_of_them = list(names)
     rest = len(all_of_them) - most
     return ", ".join(all_of_them[:most]) + (f" and {rest} {what}" if rest > 0 else "")
+
+
+def several(name: str, values: Any) -> list[Any]:
+    """`values` as a list, if they are several: a list, a tuple, a range, an array.
+
+    Raises:
+        BadInput: a single value; `name` says of what.
+    """
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise BadInput(f"{name} must be a list. Received: {values!r}. Write {name}=[...], for a single one, too.")
+    return list(values)
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:

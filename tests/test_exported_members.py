@@ -11,7 +11,7 @@ import keras_taylor as kt
 from keras_taylor import criteria, litert, quantizers, rules
 from keras_taylor.criteria import _base as criteria_base
 from keras_taylor.quantizers import _base as quantizers_base
-from keras_taylor.rules import _base as rules_base
+from keras_taylor.rules import _registry as rules_registry
 
 MODULES = [module.name for module in pkgutil.walk_packages(kt.__path__, "keras_taylor.")]
 
@@ -63,9 +63,9 @@ def test_names_of_the_last_release(name):
 @pytest.fixture
 def registries(monkeypatch):
     """Examples register rules, criteria and quantizers: they are forgotten afterwards."""
-    monkeypatch.setattr(rules_base, "_REGISTRY", dict(rules_base._REGISTRY))
-    monkeypatch.setattr(criteria_base, "_REGISTRY", dict(criteria_base._REGISTRY))
-    monkeypatch.setattr(quantizers_base, "_REGISTRY", dict(quantizers_base._REGISTRY))
+    monkeypatch.setattr(rules_registry, "_REGISTRY", dict(rules_registry._REGISTRY))
+    monkeypatch.setattr(criteria_base, "_REGISTRY", criteria_base._REGISTRY.copy())
+    monkeypatch.setattr(quantizers_base, "_REGISTRY", quantizers_base._REGISTRY.copy())
 
 
 @pytest.mark.parametrize("name", MODULES)

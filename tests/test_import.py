@@ -8,8 +8,6 @@ import pytest
 
 REPORT = "import json, os, sys; print('REPORT', json.dumps([dict(os.environ), sorted({m.split('.')[0] for m in sys.modules})]))"
 GATE = "assert keras.saving.get_registered_object('keras_taylor>TaylorGate') is not None"
-# What `pip install keras-taylor` does not install.
-OPTIONAL = ("ai_edge_litert", "matplotlib", "sklearn", "tensorflow_datasets", "tensorflow_model_optimization", "tf_keras")
 
 
 def imported(statement, then="pass"):
@@ -54,21 +52,3 @@ def test_errors_need_neither_keras_nor_numpy():
 def test_tf_keras_is_not_swapped(everything):
     # The process itself compares `tf.keras` with Keras.
     assert "tf_keras" not in everything[1]
-
-
-def test_pruning_needs_no_optional_package():
-    imported(f"import sys; sys.modules.update(dict.fromkeys({OPTIONAL}))  # an import of any of these fails\n{PRUNING}")
-
-
-PRUNING = """
-import keras, numpy as np
-import keras_taylor as kt
-layers = keras.layers
-model = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(2)])
-model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-x, y = np.random.default_rng(0).random((64, 8, 8, 1)).astype("float32"), np.arange(64) % 2
-pruned = kt.prune(model, (x, y), target=kt.Target(macs=0.5), recipe=kt.Recipe(repair="auto"))
-assert kt.verify(model, pruned.plan, kt.rebuild(model, pruned.plan)).ok
-trained = kt.fit_with_pruning(model, x, y, target=kt.Target(macs=0.5), epochs=2, verbose=0)
-assert str(trained.report) and str(kt.trace(trained.model))
-"""

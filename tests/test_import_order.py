@@ -6,6 +6,7 @@ from tests.layout import PACKAGE, cyclic, edges, imported, inner, modules, room
 
 ORDER = """
 errors
+_registry
 _output
 _keras
 rules
@@ -27,6 +28,7 @@ results
 studies
 testing
 _cli
+__main__
 __init__
 """.split()
 RANK = {name: rank for rank, name in enumerate(ORDER)}
@@ -40,6 +42,12 @@ BORDERS = {
     "tensorflow_model_optimization": ("quantizers._tf_keras_bridge",),
     "tf_keras": ("quantizers._tf_keras_bridge",),
 }
+
+# Attributes that Keras keeps to itself: what is needed of them has a name in `_keras`.
+PRIVATE = """
+_compile_config _compile_loss _flatten_layers _functional _inputs_struct _keras_history _nodes_by_depth _outputs_struct
+_standardize_inputs
+""".split()
 
 
 def test_every_room_has_its_place():
@@ -58,7 +66,7 @@ def test_open_packages_see_only_their_base(package):
     for module, target in edges(PACKAGE):
         if room(module) == package and module != package:
             own = target.startswith(f"{package}._") or module.endswith("__main__")  # which is a program
-            assert own or room(target) in (OPEN[package], "errors"), f"{module} imports {target}"
+            assert own or room(target) in (OPEN[package], "errors", "_registry"), f"{module} imports {target}"
 
 
 def test_there_is_no_cycle():
@@ -71,6 +79,14 @@ def test_borders(border):
     for module, path in MODULES.items():
         if not module.startswith(BORDERS[border]):
             assert not [name for name in imported(path) if f"{name}.".startswith(f"{border}.")], f"{module} imports {border}"
+
+
+@pytest.mark.parametrize("attribute", PRIVATE)
+def test_private_attributes_of_keras(attribute):
+    inside = {path for module, path in MODULES.items() if module.startswith("_keras.")}
+    others = {*MODULES.values(), *PACKAGE.parent.joinpath("benchmarks").rglob("*.py")} - inside
+    assert any(f".{attribute}" in path.read_text(encoding="utf-8") for path in inside)
+    assert not [path for path in others if f".{attribute}" in path.read_text(encoding="utf-8")]
 
 
 def test_modules_are_small():

@@ -25,6 +25,9 @@ rng = np.random.default_rng(0)
 x, y = rng.normal(size=(16, 8, 8, 1)).astype("float32"), rng.integers(0, 2, 16)
 before = kt.trace(model).macs
 pruned = kt.prune(model, (x, y), target=kt.Target(macs=0.5), verbose=0)
+assert kt.verify(model, pruned.plan, kt.rebuild(model, pruned.plan)).ok and pruned.repair is not None
+trained = kt.fit_with_pruning(model, x, y, target=kt.Target(macs=0.5), epochs=2, verbose=0)
+assert str(trained.report) and str(kt.trace(trained.model))
 errors = []
 for wanted in (lambda: kt.quantize(model), lambda: kt.export_tflite(model, "/tmp/never.tflite"),
                lambda: kt.measure(b"    TFL3"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,8 +40,7 @@ def run(benchmark: Benchmark, cells: Sequence[Cell], folder: Path = RESULTS, aga
     print(f"{benchmark.name}: {len(cells)} cells, {len(cells) - len(todo)} of them stored", flush=True)
     for number, cell in enumerate(todo, 1):
         print(f"{number} of {len(todo)}: {_line(cell)}", flush=True)
-        keras.utils.clear_session()
-        gc.collect()
+        forget_models()
         keras.utils.set_random_seed(int(cell.get("seed", 0)))
         start = time.perf_counter()
         row = benchmark.measure(**cell)
@@ -53,6 +51,11 @@ def run(benchmark: Benchmark, cells: Sequence[Cell], folder: Path = RESULTS, aga
     render(benchmark, folder)
     found = [row for cell in cells if (row := rows.of(cell)) is not None]
     return [row for row in found if benchmark.goal is not None and not benchmark.goal.met(row)]
+
+
+def forget_models() -> None:
+    """Models of the cells before take no memory, and give no name to those that follow; slow where a process is large."""
+    keras.utils.clear_session()
 
 
 def render(benchmark: Benchmark, folder: Path = RESULTS, to: Path | None = None) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_taylor._cli.sources import digits, folder, npz, tfds
 from keras_taylor._cli.sources.images import Images, Wanted
-from keras_taylor._cli.sources.named import SCALINGS, kind_and_name
+from keras_taylor._cli.sources.kinds import SCALINGS, kind_and_name
 from keras_taylor.errors import BadInput, unknown_name
 
 _READ: dict[str, Callable[[str, Wanted], Images]] = {

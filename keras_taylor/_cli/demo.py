@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keras_taylor._cli.endings import clear_endings
+from keras_taylor._cli.failures import told_in_words
 from keras_taylor._output.optional import require
 
 
@@ -20,7 +20,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of weights, data order and scoring.")] = 0,
 ) -> None:
     """Train a small CNN on handwritten digits, prune it to half the MACs, verify it, export it, time it."""
-    with clear_endings():
+    with told_in_words():
         for module in ("sklearn", "ai_edge_litert"):
             require(module, "demo")
         from keras_taylor._cli.demo_run import run

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from keras_taylor._cli.sources.named import SCALINGS, kind_and_name
+from keras_taylor._cli.sources.kinds import SCALINGS, kind_and_name
 from keras_taylor.errors import BadInput, KerasTaylorError, unknown_name
 
 # What is registered in modules that import Keras; a test compares.

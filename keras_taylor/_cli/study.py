@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_taylor._cli.endings import clear_endings
+from keras_taylor._cli.failures import told_in_words
 from keras_taylor._cli.options import (
     BatchSize,
     Budgets,
@@ -21,7 +21,7 @@ from keras_taylor._cli.options import (
     Weights,
     numbers,
 )
-from keras_taylor._cli.sources.named import require_reader
+from keras_taylor._cli.sources.kinds import require_reader
 from keras_taylor._output.optional import require
 
 app = typer.Typer(
@@ -48,7 +48,7 @@ def _answer(
     batch_size: BatchSize = 64,
 ) -> None:
     """Run a study, and store and print what it found."""
-    with clear_endings(kept_in=output):
+    with told_in_words(kept_in=output):
         require_reader(data)
         for module in ("matplotlib", "sklearn"):
             require(module, "studies")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keras_taylor._cli.endings import clear_endings
+from keras_taylor._cli.failures import told_in_words
 from keras_taylor._cli.options import (
     BatchSize,
     CriterionName,
@@ -23,7 +23,7 @@ from keras_taylor._cli.options import (
     names,
     numbers,
 )
-from keras_taylor._cli.sources.named import require_reader
+from keras_taylor._cli.sources.kinds import require_reader
 from keras_taylor._output.optional import require
 
 
@@ -48,7 +48,7 @@ def sweep(
     verbose: Annotated[int, typer.Option(min=0, max=2, help="0 is silent but for the table, 2 shows training.")] = 1,
 ) -> None:
     """Prune to every target, quantize in every precision, measure every file: a table, a figure and an answer in words."""
-    with clear_endings(kept_in=output):
+    with told_in_words(kept_in=output):
         # What is missing is missed now, and not after hours of training.
         require_reader(data)
         require("ai_edge_litert", "litert")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from keras_taylor._cli.endings import clear_endings
+from keras_taylor._cli.failures import told_in_words
 from keras_taylor._cli.options import ModelArgument
 
 
 def trace(model: ModelArgument) -> None:
     """Print the channels of a model: layer groups, MACs, parameters, what is tied to what, what is locked and why."""
-    with clear_endings():
+    with told_in_words():
         from keras_taylor._cli.models import load
         from keras_taylor._trace.graph import trace as traced
 

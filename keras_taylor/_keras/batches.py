@@ -39,10 +39,9 @@ def joined(x: Any, y: Any) -> Any:
     return x, y
 
 
-def peek(data: Any) -> tuple[bool, Any]:
-    """Whether the data have labels, and the inputs of two examples (of one, where the first batch has no more)."""
-    x, y, _ = next(batches(data, batch_size=2, examples=2, labels=False))
-    return y is not None, x
+def peek(data: Any, name: str = "x") -> Batch:
+    """Two examples (one, where the first batch has no more) as a batch; `name` is the argument that errors speak of."""
+    return next(batches(data, batch_size=2, examples=2, labels=False, name=name))
 
 
 def batches(
@@ -53,6 +52,7 @@ def batches(
     class_weight: Mapping[int, float] | None = None,
     seed: int = 0,
     labels: bool | None = True,
+    name: str = "data",
 ) -> Iterator[Batch]:
     """Batches `(x, y, sample_weight)` from data as `fit` takes it.
 
@@ -64,11 +64,13 @@ def batches(
         class_weight: weight of each class index, as in `fit`.
         seed: for the draw.
         labels: whether every batch must have labels; without, `y` may be None. None stands for what the first batch shows.
+        name: of the argument that errors speak of.
 
     Raises:
         BadInput: no labels, no examples, or arrays of different lengths.
     """
     batch_size = whole_number("batch_size", batch_size)
+    seed = whole_number("seed", seed, least=0)
     left = sys.maxsize if examples is None else whole_number("examples", examples)
     if isinstance(data, tf.data.Dataset):
         if examples is None and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
@@ -76,10 +78,10 @@ def batches(
         if any(len(spec.shape) == 0 for spec in keras.tree.flatten(data.element_spec) if spec.shape.rank is not None):
             raise BadInput("A data set must yield batches. Received: one that yields single examples. Call .batch(32) on it.")
     count = 0
-    for x, y, weight in _raw(data, batch_size, examples, np.random.default_rng(seed)):
+    for x, y, weight in _raw(data, batch_size, examples, np.random.default_rng(seed), name):
         labels = y is not None if labels is None else labels
         if labels and y is None:
-            raise BadInput("data must have labels. Received: inputs alone. Pass x and y, or a data set that yields both.")
+            raise BadInput(f"{name} must have labels. Received: inputs alone. Pass x and y, or a data set that yields both.")
         size = length(x)
         if size > left:
             x, y, weight = keras.tree.map_structure(lambda a, n=left: None if a is None else a[:n], (x, y, weight))
@@ -91,7 +93,7 @@ def batches(
         if left <= 0:
             break
     if count == 0:
-        raise BadInput("data must have at least one example. Received: an empty data set.")
+        raise BadInput(f"{name} must have at least one example. Received: an empty data set.")
 
 
 def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | None:
@@ -109,7 +111,7 @@ def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | 
     return None
 
 
-def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Generator) -> Iterator[Batch]:
+def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Generator, name: str) -> Iterator[Batch]:
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise BadInput("A PyDataset must have a length. Received: one of unknown length. Define __len__.")
@@ -118,7 +120,7 @@ def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Genera
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data if isinstance(data, (tuple, list)) else (data,))
         lengths = {len(a) for a in keras.tree.flatten((x, y, weight)) if a is not None}
         if len(lengths) > 1:
-            raise BadInput(f"Arrays of data must have one length. Received: {sorted(lengths)}.")
+            raise BadInput(f"Inputs and labels of {name} must have one length. Received: {sorted(lengths)}.")
         length = max(lengths, default=0)
         drawn: NDArray[np.int64] = np.arange(length)
         if examples is not None and examples < length:
@@ -130,7 +132,7 @@ def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Genera
         yield from (keras.utils.unpack_x_y_sample_weight(batch) for batch in data)
     else:
         raise BadInput(
-            "data must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset or an iterable of batches. "
+            f"{name} must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset or an iterable of batches. "
             f"Received: {type(data).__name__}."
         )
 
@@ -158,6 +160,8 @@ def _weigh(y: Any, weight: Any, class_weight: Mapping[int, float] | None) -> Any
     """Sample weights times the weights of the classes that integer or one-hot labels name."""
     if class_weight is None or y is None:
         return weight
+    if not isinstance(class_weight, Mapping):
+        raise BadInput(f"class_weight must map classes to weights. Received: {class_weight!r}. Write {{0: 1.0, 1: 2.0}}.")
     if keras.tree.is_nested(y):
         raise BadInput("class_weight must go with a single output. Received: labels for several outputs.")
     classes = class_indices(y)

@@ -34,16 +34,8 @@ def read_inputs(model: Any, program: Program, data: Any, batch_size: int, exampl
     if any(len(one) > 1 for one in shapes):
         raise BadInput(f"All examples must have one shape. Received: {[sorted(one) for one in shapes]}. Resize them.")
     arrays = [np.concatenate(column) for column in columns]
-    wanted = [tensor.shape for tensor in program.inputs]
-    found = [array.shape for array in arrays]
-    fits = len(found) == len(wanted) and all(
-        len(a) == len(b) and all(n in (None, m) for n, m in zip(b[1:], a[1:], strict=True))
-        for a, b in zip(found, wanted, strict=True)
-    )
-    if not fits:
-        raise BadInput(f"data must have the model's input shapes. Received: {found}, expected {wanted}.")
     if not all(np.isfinite(array).all() for array in arrays if np.issubdtype(array.dtype, np.number)):
-        raise BadInput("data must be finite. Received: NaN or infinity.")
+        raise BadInput("Inputs must be finite. Received: NaN or infinity.")
     # Copies of one example must not lie on both sides of a split.
     hashes = [hash(tuple(_bytes(array[i]) for array in arrays)) for i in range(len(arrays[0]))]
     distinct = np.sort(np.unique(hashes, return_index=True)[1])

@@ -30,14 +30,14 @@ def summed_loss(model: Any, loss: Any = None) -> Objective:
     Raises:
         BadInput: the model is not compiled with a loss and none is given.
     """
-    if _overrides(model, loss):
+    if overrides_loss(model, loss):
         return _overridden(model)
     return _wrapped(model, loss, _Summed)
 
 
 def loss_of_each(model: Any, loss: Any = None) -> Objective:
     """`objective(x, y, y_pred, sample_weight)`: the loss of every example, shape `(batch,)`; otherwise as `summed_loss`."""
-    if not _overrides(model, loss):
+    if not overrides_loss(model, loss):
         return _wrapped(model, loss, _OfEach)
     summed = _overridden(model)
 
@@ -71,7 +71,14 @@ def applied(objective: Objective, model: Any, x: Any, y: Any, outputs: Sequence[
     return tf.cast(objective(x, y, y_pred, sample_weight), tf.float32)
 
 
-def _overrides(model: Any, loss: Any) -> bool:
+def loss_name(model: Any, loss: Any = None) -> str:
+    """What an error calls a loss, or a structure of them."""
+    given = model._compile_loss._user_loss if loss is None else loss
+    return str(keras.tree.map_structure(lambda one: getattr(one, "name", None) or getattr(one, "__name__", one), given))
+
+
+def overrides_loss(model: Any, loss: Any = None) -> bool:
+    """Whether the loss is what `compute_loss` of the model's own class says."""
     return loss is None and type(model).compute_loss is not keras.Model.compute_loss
 
 

@@ -8,11 +8,33 @@ from typing import Any
 import keras
 
 from keras_taylor._keras.program import functional
+from keras_taylor.errors import BadInput
 
 
 def feed(model: Any, x: Any) -> list[Any]:
-    """The inputs `x` as `predict` takes them (an array, a list, a dict by name), in the order of the model's inputs."""
-    return list(functional(model)._standardize_inputs(x))
+    """The inputs `x` as `predict` takes them (an array, a list, a dict by name), in the order of the model's inputs.
+
+    Raises:
+        BadInput: they are others than the model takes.
+    """
+    source = functional(model)
+    wanted = [tuple(tensor.shape) for tensor in source.inputs]
+    try:
+        found = list(source._standardize_inputs(x))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        found = []
+    if len(found) != len(wanted) or not all(map(_fits, found, wanted)):
+        shapes = [tuple(part.shape) if hasattr(part, "shape") else part for part in keras.tree.flatten(x)]
+        raise BadInput(f"Inputs must have the model's input shapes. Received: {shapes}, expected {wanted}.")
+    return found
+
+
+def _fits(array: Any, wanted: tuple[int | None, ...]) -> bool:
+    """Whether an input has a shape but for the batch; what is unknown fits."""
+    if array is None or getattr(array.shape, "rank", 0) is None:
+        return True
+    pairs = zip(array.shape[1:], wanted[1:], strict=False)
+    return len(array.shape) == len(wanted) and all(None in (one, other) or one == other for one, other in pairs)
 
 
 def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:

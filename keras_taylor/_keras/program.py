@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any
 
 import keras
@@ -127,13 +128,22 @@ def functional(model: Any) -> Any:
     return None
 
 
-def check_model(model: Any) -> None:
-    """Raise `UnsupportedModel`, saying what to do, unless `model` is a built Functional or Sequential model."""
+def check_model(model: Any, name: str = "model") -> None:
+    """Raise `UnsupportedModel`, saying what to do, unless `model` is a built Functional or Sequential model.
+
+    Args:
+        model: anything.
+        name: of the argument.
+    """
     if not isinstance(model, keras.Model):
-        raise UnsupportedModel(
-            f"model must be a keras.Model. Received: {type(model).__name__}. "
-            "(A tf_keras model must be rebuilt with Keras 3 first.)"
-        )
+        kind = type(model)
+        if isinstance(model, (str, PathLike)):
+            remedy = f"Load the model: keras.saving.load_model({str(model)!r})."
+        elif kind.__module__.split(".")[0] == "tf_keras":
+            remedy = "A tf_keras model must be rebuilt with Keras 3 first."
+        else:
+            remedy = "A model comes first, then what is done with it: data, a plan, a path."
+        raise UnsupportedModel(f"{name} must be a keras.Model. Received: {kind.__name__}. {remedy}")
     if functional(model) is not None:
         return
     if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:

@@ -11,6 +11,7 @@ import keras
 from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
 
 from keras_taylor._keras.members import matched, retie, variable_paths
+from keras_taylor._keras.model import layers_of
 from keras_taylor._keras.program import Call
 
 _WAITING = "uninitialized_variables"
@@ -19,7 +20,7 @@ _OPTIONS = ("activation", "_initializer", "_regularizer", "_constraint")
 
 def is_of_keras(operation: Any) -> bool:
     """Whether the class of an operation, and those of all layers in it, come with Keras."""
-    layers = operation._flatten_layers() if isinstance(operation, keras.layers.Layer) else [operation]
+    layers = layers_of(operation) if isinstance(operation, keras.layers.Layer) else [operation]
     return all(type(layer).__module__.partition(".")[0] == "keras" for layer in layers)
 
 

@@ -23,7 +23,7 @@ from keras_taylor._output.deprecations import renamed, renamed_attributes
 from keras_taylor._output.results import StoredResult
 from keras_taylor._output.tables import table
 from keras_taylor._quantize.tflite_file import TFLiteFile
-from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.errors import BadInput
 from keras_taylor.litert import Latency, LiteModel
 from keras_taylor.litert._flatbuffer import file_bytes, note_in
@@ -101,6 +101,7 @@ def measure(
     threads: int = 1,
     runs: int = 50,
     warm_up: int = 10,
+    seed: int = 0,
     verbose: Any = "auto",
 ) -> Measurement:
     """Measure a `.tflite` file as LiteRT runs it.
@@ -121,6 +122,7 @@ def measure(
         threads: of the interpreter.
         runs: calls with one example that are timed.
         warm_up: untimed calls before them.
+        seed: for the random choice of `examples` from arrays.
         verbose: 0 is silent; 1 and `"auto"` show a progress bar where there are data.
 
     Returns:
@@ -142,6 +144,11 @@ def measure(
     """
     check_runs(batch_size=batch_size, threads=threads, runs=runs, warm_up=warm_up)
     data = joined(x, y)
+    if isinstance(file, (keras.Model, ChannelGraph)):
+        raise BadInput(
+            f"file must be a .tflite file. Received: the model {file.name!r}. Convert it first: kt.measure(kt.quantize(model), "
+            "x, y); a Keras model itself is measured by model.evaluate(x, y)."
+        )
     if isinstance(file, TFLiteFile):
         model, quantizer = model or file.model, quantizer or file.quantizer
         file = file.content
@@ -159,7 +166,7 @@ def measure(
     if data is not None:
         total = count_batches(data, batch_size=batch_size, examples=examples)
         bar = progress_bar(total, verbose)
-        for inputs, labels, weight in batches(data, batch_size=batch_size, examples=examples):
+        for inputs, labels, weight in batches(data, batch_size=batch_size, examples=examples, seed=seed, name="x"):
             outputs = lite(keras.tree.flatten(inputs) if source is None else feed(source, inputs))
             values.append(_each(metric, labels, outputs))
             weights.append(np.ones(len(values[-1])) if weight is None else np.asarray(weight, float).reshape(-1))
@@ -200,5 +207,10 @@ def _accuracy(y: Any, outputs: Any) -> Any:
             "Received: 'accuracy'. Pass a function, for example lambda y, out: (out[:, 0] > 0.5) == y."
         )
     classes = labels.argmax(-1) if labels.ndim == outputs.ndim else labels
+    if classes.shape != outputs.shape[:-1] or (labels.ndim == outputs.ndim and labels.shape != outputs.shape):
+        raise BadInput(
+            f"y must be classes of shape {outputs.shape[:-1]}, or one-hot labels of shape {outputs.shape}. Received: labels of "
+            f"shape {np.shape(y)}."
+        )
     right = outputs.argmax(-1) == classes
     return right.reshape(len(right), -1).mean(-1)

@@ -10,13 +10,26 @@ from pathlib import Path
 from keras_taylor.errors import BadInput
 
 
+def as_path(path: str | Path, name: str = "path") -> Path:
+    """The path of a file or folder.
+
+    Raises:
+        BadInput: it is something else; `name` says of what.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise BadInput(
+            f"{name} must be a path. Received: {type(path).__name__}. Pass a text or a pathlib.Path; the model comes before it."
+        )
+    return Path(path)
+
+
 def check_writable(path: str | Path) -> Path:
     """The path, if a file can be made there; call it before long work starts.
 
     Raises:
         BadInput: the folder does not exist or cannot be written to, or the path is a folder.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise BadInput(f"path must be a file. Received: {str(path)!r}, which is a folder. Add a file name.")
     folder = path.parent

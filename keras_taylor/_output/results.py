@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from rich.table import Table
 from typing_extensions import Self
 
-from keras_taylor._output.files import write_text
+from keras_taylor._output.files import as_path, write_text
 from keras_taylor._output.tables import render, to_html, to_markdown
 from keras_taylor.errors import BadInput, unknown_name
 
@@ -109,7 +109,7 @@ class StoredResult(Result):
 def read_file(kind: type[StoredResult], path: str | Path) -> str:
     """The text of a file in which a result should be."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return as_path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{kind.kind} must be in a file that can be read. Received: {str(path)!r} ({error}).") from None
 

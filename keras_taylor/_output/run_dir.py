@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._output.files import check_writable, write_text
+from keras_taylor._output.files import as_path, check_writable, write_text
 from keras_taylor.errors import BadInput
 
 
@@ -17,7 +17,7 @@ def writable_folder(folder: str | Path, parts: Sequence[str]) -> Path:
     Raises:
         BadInput: they cannot be made or written to.
     """
-    root = Path(folder)
+    root = as_path(folder, "run_dir")
     try:
         for part in parts:
             (root / part).mkdir(parents=True, exist_ok=True)

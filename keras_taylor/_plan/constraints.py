@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, unknown_name, whole_number
@@ -40,11 +41,18 @@ class Constraints:
         object.__setattr__(self, "min_channels", whole_number("Constraints(min_channels=)", self.min_channels))
         if self.round_to is not None:
             object.__setattr__(self, "round_to", whole_number("Constraints(round_to=)", self.round_to))
-        if isinstance(self.keep, str):
-            raise BadInput(f"Constraints(keep=) must be a list of names or a predicate. Received: {self.keep!r}.")
+        if not callable(self.keep) and (isinstance(self.keep, str) or not isinstance(self.keep, Iterable)):
+            name = self.keep if isinstance(self.keep, str) else "stem"
+            raise BadInput(
+                f"Constraints(keep=) must be a list of names or a predicate. Received: {self.keep!r}. Write keep=[{name!r}]."
+            )
+        if not isinstance(self.bounds, Mapping):
+            raise BadInput(f"Constraints(bounds=) must be a dictionary. Received: {self.bounds!r}. {_BOUNDS}")
         for layer, bound in self.bounds.items():
-            if not isinstance(bound, (tuple, list)) or len(bound) != 2 or not 0 <= bound[0] <= bound[1] or bound[1] <= 0:
-                raise BadInput(f"Constraints(bounds=) must map a layer to (at least, at most). Received: {layer!r}: {bound!r}.")
+            if not _is_bound(bound):
+                raise BadInput(
+                    f"Constraints(bounds=) must map a layer to (at least, at most). Received: {layer!r}: {bound!r}. {_BOUNDS}"
+                )
 
     def kept_layers(self, names: Sequence[str]) -> list[str]:
         """The layers among `names` that `keep` names; an unknown name is an error with the nearest match."""
@@ -52,7 +60,7 @@ class Constraints:
             return [name for name in names if self.keep(name)]
         for name in self.keep:
             if name not in names:
-                raise unknown_name("A layer in Constraints(keep=)", name, names)
+                raise unknown_name("A layer in Constraints(keep=)", str(name), names)
         return list(self.keep)
 
     def bounds_of(self, name: str, width: int) -> tuple[int, int]:
@@ -78,7 +86,17 @@ def check_names(graph: ChannelGraph, constraints: Constraints) -> None:
     constraints.kept_layers(names)
     for name in constraints.bounds:
         if name not in names:
-            raise unknown_name("A layer in Constraints(bounds=)", name, names)
+            raise unknown_name("A layer in Constraints(bounds=)", str(name), names)
+
+
+_BOUNDS = "Write bounds={'stem': (0.25, 1.0)}."
+
+
+def _is_bound(bound: Any) -> bool:
+    if not isinstance(bound, (tuple, list)) or len(bound) != 2 or not all(isinstance(one, numbers.Real) for one in bound):
+        return False
+    least, most = map(float, bound)
+    return 0 <= least <= most and most > 0
 
 
 def _count(bound: float, width: int) -> int:

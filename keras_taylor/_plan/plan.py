@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from keras_taylor._plan.constraints import Constraints, check_names, constraints_for
 from keras_taylor._plan.knapsack import Ranking
@@ -31,8 +32,8 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         An immutable plan; `print(plan)` before you apply it with `kt.rebuild`.
 
     Raises:
-        BadInput: an unknown `rank`, a target with a latency, or one of MACs for a model that has none, or has operations whose
-            MACs cannot be counted (see `kt.Target`).
+        BadInput: something else than scores or a target, an unknown `rank`, a target with a latency, or one of MACs for a
+            model that has none, or has operations whose MACs cannot be counted (see `kt.Target`).
         InfeasibleTarget: the budget cannot be reached; says the smallest reachable value and the locks in the way.
         UnknownName: a layer name in `constraints` that the model does not have.
 
@@ -49,9 +50,12 @@ def plan(scores: Scores, target: Target, constraints: Constraints | None = None,
         Molchanov et al. 2017, section 2.1 (greedy removal); the ranking per saving is a greedy knapsack.
     """
     check_rank(rank)
-    for name, value, kind in (("scores", scores, Scores), ("target", target, Target)):
-        if not isinstance(value, kind):
-            raise BadInput(f"{name} of plan must be a kt.{kind.__name__}. Received: {type(value).__name__}.")
+    if not isinstance(scores, Scores):
+        raise BadInput(
+            f"scores must be kt.Scores. Received: {type(scores).__name__}. Make them with kt.score(model, x, y), or with "
+            "kt.Scores(kt.trace(model), values)."
+        )
+    check_target(target)
     graph, rules = scores.graph, constraints_for(constraints)
     check_names(graph, rules)
     if target.timed:
@@ -97,6 +101,12 @@ def check_counted(graph: ChannelGraph, target: Target) -> None:
             f"Target(macs=) must be for a model with multiply-accumulates. Received: {target} for {graph.name!r}, which has 0 "
             f"MACs{' but for what cannot be counted' if gaps else ''}: no kernel and no product of tensors. {others}."
         )
+
+
+def check_target(target: Any) -> None:
+    """Raise `BadInput`, saying what to write, unless `target` is one (a bare number is not)."""
+    if not isinstance(target, Target):
+        raise BadInput(f"target must be a kt.Target. Received: {target!r}. Write kt.Target(macs=0.5) to keep half.")
 
 
 def check_rank(rank: str) -> None:

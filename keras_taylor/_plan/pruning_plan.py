@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,7 +13,7 @@ from keras_taylor._output.results import StoredResult
 from keras_taylor._output.tables import table
 from keras_taylor._trace.cost import Cost
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import PlanMismatch, unknown_name
+from keras_taylor.errors import BadInput, PlanMismatch, unknown_name
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class PruningPlan(StoredResult):
     widths: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.kept, Mapping) or not all(isinstance(kept, Iterable) for kept in self.kept.values()):
+            raise BadInput(
+                f"kept must map layers to the channels that stay. Received: {self.kept!r}. Write {{'conv': (0, 2)}}."
+            )
         object.__setattr__(self, "kept", {name: tuple(int(i) for i in kept) for name, kept in self.kept.items()})
 
     def fields(self) -> dict[str, Any]:
@@ -77,8 +81,14 @@ def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:
     """The channels that `plan` keeps in `graph`, as a boolean mask of shape `(graph.channels,)`.
 
     Raises:
+        BadInput: it is no plan.
         PlanMismatch: the plan is of another model, or its layers contradict each other.
     """
+    if not isinstance(plan, PruningPlan):
+        raise BadInput(
+            f"plan must be a kt.PruningPlan. Received: {type(plan).__name__}. Make one with kt.plan(scores, target), or load "
+            "one with kt.PruningPlan.load(path)."
+        )
     if plan.fingerprint and plan.fingerprint != graph.fingerprint:
         raise PlanMismatch(
             f"The plan must be of this model. Received: a plan for {plan.model!r} ({plan.fingerprint}) and the model "

@@ -12,7 +12,7 @@ import numpy as np
 from keras_taylor._keras.draws import equal_draws
 from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.model import feed, pack_inputs
-from keras_taylor._keras.program import Call, Program, infer
+from keras_taylor._keras.program import Call, Program, check_model, infer
 from keras_taylor._keras.trial import in_short
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._output.results import Result
@@ -70,7 +70,8 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
 
     Raises:
         PlanMismatch: the plan is of another model, or the outputs have other shapes.
-        BadInput: the model does not run on made-up examples: pass `x`.
+        UnsupportedModel: `model` or `small` is no model.
+        BadInput: `plan` is no plan, `x` does not fit the model, or none is given and the model does not run on made-up ones.
 
     Example:
         >>> import keras, keras_taylor as kt
@@ -81,6 +82,7 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
         True
     """
     graph = as_graph(model)
+    check_model(small, "small")
     keep = graph.keep_labels(to_mask(graph, plan))
     with equal_draws(graph.model, small) as rewind:
 

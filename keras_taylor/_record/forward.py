@@ -64,12 +64,8 @@ class Forward:
         return applied(objective, self.graph.model, x, y, outputs, weight)
 
 
-def check_inputs(graph: ChannelGraph, arrays: list[Any]) -> None:
-    """Raise `BadInput` unless a batch has the shapes that the model takes, and finite numbers."""
-    expected = [tensor.shape for tensor in graph.program.inputs]
-    for array, shape in zip(arrays, expected, strict=False):
-        same_rank = len(array.shape) == len(shape)
-        if same_rank and any(n not in (None, m) for n, m in zip(shape[1:], array.shape[1:], strict=True)):
-            raise BadInput(f"data must have the model's input shape {shape}. Received: {tuple(array.shape)}.")
+def check_finite(arrays: list[Any]) -> None:
+    """Raise `BadInput` unless the inputs of a batch are finite."""
+    for array in arrays:
         if array.dtype.is_floating and not bool(tf.reduce_all(tf.math.is_finite(array))):
-            raise BadInput("data must be finite. Received: NaN or infinity in the inputs.")
+            raise BadInput("Inputs must be finite. Received: NaN or infinity.")

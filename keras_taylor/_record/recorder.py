@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_taylor._keras.losses import Objectives
 from keras_taylor._keras.model import layers_of
 from keras_taylor._record.backward import CONTRIBUTION, Backward
-from keras_taylor._record.forward import Forward, check_inputs
+from keras_taylor._record.forward import Forward, check_finite
 from keras_taylor._record.gate import by_example, probed
 from keras_taylor._record.map_sizes import map_sizes
 from keras_taylor._record.statistics import statistics_named
@@ -26,8 +26,8 @@ from keras_taylor._record.statistics._base import (
     ReadStatistic,
     WeightStatistic,
 )
-from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor._trace.nonfinite_weights import CHECK_FOR_NAN, layers_with_nan
 from keras_taylor._trace.read_sites import ReadSite
 from keras_taylor.criteria import Record
 from keras_taylor.criteria._statistics import LOSS
@@ -100,7 +100,7 @@ class Recorder:
             BadInput: the batch does not fit the model.
         """
         x, y, weight = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
-        check_inputs(self.graph, self.forward.inputs(x))
+        check_finite(self.forward.inputs(x))
         columns: Columns = {}
         for run in self._passes:
             columns |= self._scaled(run, x, y, weight)
@@ -123,7 +123,7 @@ class Recorder:
             wrong = ~np.isfinite(value).reshape(-1, value.shape[-1]).all(axis=0)
             if wrong.any():
                 where = np.isin(sites.columns, np.flatnonzero(wrong)) if name in per_channel else wrong
-                layers = broken_weights(self.graph) or sites.names_where(where)
+                layers = layers_with_nan(self.graph) or sites.names_where(where)
                 raise NonFiniteScores(
                     f"Statistic {name!r} must be finite. Received: NaN or infinity in {listed(layers, what='more layers')}, "
                     f"in batch {number}. {CHECK_FOR_NAN}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.batch_check import check_batch
 from keras_taylor._keras.batches import peek
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import check_counted, decide
@@ -15,14 +16,9 @@ from keras_taylor._repair.methods import Auto
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.criteria import criterion_for
 from keras_taylor.errors import BadInput
 from keras_taylor.quantizers import quantizer_for
-
-
-def check_target(target: Any) -> None:
-    """Raise `BadInput`, saying what to write, unless `target` is one (a bare number is not)."""
-    if not isinstance(target, Target):
-        raise BadInput(f"target must be a kt.Target. Received: {target!r}. Write target=kt.Target(macs=0.5).")
 
 
 def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints) -> None:
@@ -36,23 +32,36 @@ def check_feasible(graph: ChannelGraph, target: Target, constraints: Constraints
     decide(scores, others, constraints, rank="saving", cost=graph.cost, asked=target)
 
 
-def check_data(data: Any, recipe: Recipe, *, labels: bool = False) -> None:
-    """Raise `BadInput` for data that are empty, can be read only once, or lack what the recipe needs."""
+def check_data(model: Any, data: Any, recipe: Recipe, *, loss: Any = None, trains: bool = False) -> None:
+    """Raise `BadInput` for data that are empty, can be read only once, lack what the recipe needs, or do not fit the model.
+
+    Args:
+        model: that is pruned.
+        data: training data, or None.
+        recipe: how it is pruned.
+        loss: used instead of the compiled one.
+        trains: whether the model is trained on them, so that there must be labels.
+    """
     if isinstance(data, Iterator):
         raise BadInput(
-            f"data must be readable more than once. Received: a {type(data).__name__}. Pass arrays, a tf.data.Dataset "
+            f"x must be readable more than once. Received: a {type(data).__name__}. Pass arrays, a tf.data.Dataset "
             "(tf.data.Dataset.from_generator) or a PyDataset."
         )
     if data is None:
         if recipe.repair not in (None, "auto") and not isinstance(recipe.repair, Auto):
             raise BadInput("x must be given to repair. Received: None. Pass inputs; they need no labels.")
         return
-    labelled, _ = peek(data)
-    if labels and not labelled:
-        raise BadInput("data must have labels. Received: inputs alone. Pass x and y, or a data set that yields (x, y).")
+    _check_first(model, data, "x", loss, needs_labels=trains, uses_labels=trains or criterion_for(recipe.criterion).needs_loss)
 
 
-def check_validation(data: Any) -> None:
-    """Raise `BadInput` unless validation data have labels."""
-    if hasattr(data, "shape"):
-        raise BadInput("validation_data must have labels. Received: one array. Pass (x, y) or a data set that yields (x, y).")
+def check_validation(model: Any, data: Any) -> None:
+    """Raise `BadInput` unless validation data have labels, and fit the model."""
+    if data is not None and not isinstance(data, Iterator):
+        _check_first(model, data, "validation_data", None, needs_labels=True, uses_labels=model.compiled)
+
+
+def _check_first(model: Any, data: Any, name: str, loss: Any, *, needs_labels: bool, uses_labels: bool) -> None:
+    x, y, weight = peek(data, name)
+    if needs_labels and y is None:
+        raise BadInput(f"{name} must have labels. Received: inputs alone. Pass (x, y), or a data set that yields both.")
+    check_batch(model, (x, y if uses_labels else None, weight), loss, name)

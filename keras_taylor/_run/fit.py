@@ -14,11 +14,12 @@ from keras_taylor._keras.batches import joined, peek
 from keras_taylor._keras.model import compile_options, feed
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
+from keras_taylor._plan.plan import check_target
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, flat_names
 from keras_taylor._rebuild.verify import run as run_model
 from keras_taylor._repair.methods import Auto
-from keras_taylor._run.checks import check_data, check_feasible, check_target, check_validation
+from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.run import Run, run_folder
@@ -107,7 +108,6 @@ def fit_with_pruning(
     """
     check_target(target)
     recipe, data = recipe_for(recipe), joined(x, y)
-    check_validation(validation_data)
     epochs = whole_number("epochs", epochs, least=0)
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
         raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
@@ -116,7 +116,6 @@ def fit_with_pruning(
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
     _check_callbacks(callbacks)
-    check_data(data, recipe, labels=_trains_on_labels(graph.model, loss))
     step = PruningStep(_quick(recipe) if epochs else recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,
@@ -129,6 +128,8 @@ def fit_with_pruning(
         "verbose": verbose,
     }
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
+    check_data(copy, data, recipe, trains=_trains_on_labels(copy))
+    check_validation(copy, validation_data)
     _check_loss(copy, data)
     folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
@@ -169,16 +170,16 @@ def _check_callbacks(callbacks: Any) -> None:
             )
 
 
-def _trains_on_labels(model: Any, loss: Any) -> bool:
+def _trains_on_labels(model: Any) -> bool:
     """Whether there is a loss that compares outputs with labels; `add_loss` alone needs none."""
-    return loss is not None or not model.compiled or compile_options(model)["loss"] is not None
+    return compile_options(model)["loss"] is not None
 
 
 def _check_loss(model: Any, data: Any) -> None:
     """Raise `BadInput` unless there is something to minimise: a compiled loss, or what layers add."""
-    if compile_options(model)["loss"] is not None:
+    if _trains_on_labels(model):
         return
-    run_model(model, feed(model, peek(data)[1]))
+    run_model(model, feed(model, peek(data)[0]))
     if not model.losses:
         raise BadInput(
             f"The model must have a loss. Received: {model.name!r}, compiled without one, none of whose layers adds one. "

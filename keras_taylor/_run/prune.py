@@ -11,14 +11,16 @@ import keras
 from keras_taylor._keras.batches import joined
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
+from keras_taylor._plan.plan import check_target
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model
-from keras_taylor._run.checks import check_data, check_feasible, check_target, check_validation
+from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph, trace
+from keras_taylor.errors import warn
 
 
 @renamed(data="x")
@@ -50,8 +52,8 @@ def prune(
             repaired.
         y: labels, where `x` are input arrays.
         target: the budget, for example `kt.Target(macs=0.5)`.
-        recipe: how channels are chosen and the rest repaired; `kt.Recipe()` by default;
-            `"paper"` is that of Molchanov et al. 2017.
+        recipe: how channels are chosen and the rest repaired; `kt.Recipe()` by default, `"paper"` is that of Molchanov et al.
+            2017. Its `schedule` is left out.
         loss: a loss to use instead of the compiled one.
         validation_data: what `evaluate` takes; the report then shows the compiled metrics before and after.
         class_weight: weight of each class index, as in `fit`.
@@ -76,10 +78,12 @@ def prune(
     start = time.perf_counter()
     check_target(target)
     recipe, data = recipe_for(recipe), joined(x, y)
+    if recipe.schedule is not None and recipe.schedule.steps > 1:
+        warn(f"kt.prune removes all at once, and leaves {recipe.schedule} out: it is for kt.fit_with_pruning and kt.sweep.")
     graph = as_graph(model)
     check_feasible(graph, target, recipe.constraints)
-    check_validation(validation_data)
-    check_data(data, recipe)
+    check_validation(graph.model, validation_data)
+    check_data(graph.model, data, recipe, loss=loss)
     step = PruningStep(recipe, loss, batch_size, class_weight, seed, verbose)
     report = Report({"target": str(target), **recipe.settings(), "seed": seed})
     stopwatch = Stopwatch(graph, target, verbose=verbose) if target.timed else None

@@ -29,7 +29,7 @@ class Recipe:
         rank: `"saving"` ranks by score per unit of budget saved, `"score"` by the plain score, as the paper does.
         constraints: what every plan must respect, in terms of the unpruned model.
         schedule: the steps to the budget, for `kt.fit_with_pruning` and `kt.sweep`; by default as many steps of one epoch as
-            half of the epochs allows, at most 5.
+            half of the epochs allows, at most 5. `kt.prune` has one step, and warns.
         repair: a method of `kt.repair`, by name or one of `kt.repairs`, that follows each removal, or None for no repair.
             Without data nothing is repaired.
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
@@ -60,6 +60,10 @@ class Recipe:
         object.__setattr__(self, "constraints", constraints_for(self.constraints))
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
             raise BadInput(f"schedule must be a kt.Schedule. Received: {self.schedule!r}. Write kt.Schedule.linear(steps=3).")
+        if str(self.repair).lower() in ("none", "false") and self.repair is not None:
+            raise BadInput(
+                f"repair must be a method of kt.repair, or None. Received: {self.repair!r}. Write repair=None for none."
+            )
         if self.repair is not None:
             methods_for(self.repair)
         if self.examples is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,8 +35,8 @@ class Schedule:
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("epochs_per_step", 0)):
             object.__setattr__(self, name, whole_number(f"Schedule({name}=)", getattr(self, name), least))
-        if not self.power > 0:
-            raise BadInput(f"Schedule(power=) must be positive. Received: {self.power!r}.")
+        if not isinstance(self.power, numbers.Real) or not float(self.power) > 0:
+            raise BadInput(f"Schedule(power=) must be a positive number. Received: {self.power!r}. Pass 1 to remove evenly.")
 
     @classmethod
     def linear(cls, steps: int, epochs_per_step: int = 1) -> Schedule:

@@ -90,7 +90,7 @@ class PruningStep:
         else:
             fitted = stopwatch.meet(Request(scores, budgets, constraints, self.recipe.rank, tries))
             plan, small = fitted.plan, fitted.model
-        check = verify(graph, plan, small, None if data is None else peek(data)[1], tolerance=_tolerance(graph.model))
+        check = verify(graph, plan, small, None if data is None else peek(data)[0], tolerance=_tolerance(graph.model))
         if check.random:
             raise UnsupportedModel(
                 f"The model must compute the same twice, or its rebuilt twin cannot be proven. Received: {graph.model.name!r}, "

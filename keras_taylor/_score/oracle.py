@@ -12,18 +12,19 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from keras_taylor._keras.batch_check import explained
 from keras_taylor._keras.batches import batches, count_batches, joined, length
 from keras_taylor._keras.losses import Objective, applied, loss_of_each
 from keras_taylor._keras.model import feed
 from keras_taylor._keras.program import Call, Tensor, infer
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._output.deprecations import renamed
-from keras_taylor._record.forward import check_inputs
+from keras_taylor._record.forward import check_finite
 from keras_taylor._record.gate import by_example
 from keras_taylor._score.channel_subtraction import ChannelSubtraction, digits_remain, subtraction_for
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights
 from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor._trace.nonfinite_weights import CHECK_FOR_NAN, layers_with_nan
 from keras_taylor._trace.read_sites import ReadSites
 from keras_taylor.errors import BadInput, NonFiniteScores
 
@@ -67,7 +68,7 @@ def oracle(
 
     Raises:
         UnsupportedModel: the model cannot be traced.
-        BadInput: data without labels, no data, or no loss.
+        BadInput: data without labels, no data, no loss, or inputs and labels that do not fit the model and its loss.
         NonFiniteScores: the loss is not finite, or becomes so when a channel is silenced; says where.
 
     Example:
@@ -84,14 +85,15 @@ def oracle(
     """
     data = joined(x, y)
     if data is None:
-        raise BadInput("data must be given for the oracle. Received: None. Pass x and y, or a data set.")
+        raise BadInput("x must be given for the oracle. Received: None. Pass x and y, or a data set.")
     graph = as_graph(model)
     silencer = _Silencer(graph, loss_of_each(graph.model, loss))
-    given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed)
+    given = batches(data, batch_size=batch_size, examples=examples, class_weight=class_weight, seed=seed, name="x")
     progress = progress_bar(count_batches(data, batch_size=batch_size, examples=examples), verbose)
     total, seen = np.zeros(graph.channels), 0
     for number, batch in enumerate(given):
-        total += silencer(number, *batch)
+        with explained(graph.model, batch, loss):
+            total += silencer(number, *batch)
         seen += length(batch[0])
         progress.add(1)
     return Scores(graph, total / seen, "oracle", {"examples": seen, "seed": seed})
@@ -146,11 +148,11 @@ class _Silencer:
     def __call__(self, number: int, x: Any, y: Any, weight: Any) -> NDArray[np.float64]:
         """The sum over the examples of batch `number`, shape `(channels,)`."""
         given = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, weight))
-        check_inputs(self.graph, feed(self.graph.model, given[0]))
+        check_finite(feed(self.graph.model, given[0]))
         losses, values, alive = self._forward(*given)
         plain = losses.numpy().astype(float)
         if not np.isfinite(plain).all():
-            layers = broken_weights(self.graph)
+            layers = layers_with_nan(self.graph)
             raise NonFiniteScores(
                 f"The loss must be finite. Received: NaN or infinity in batch {number}"
                 f"{f', and in the weights of {layers[0]}' if layers else ''}. {CHECK_FOR_NAN}"

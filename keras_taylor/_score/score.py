@@ -11,9 +11,9 @@ from keras_taylor._keras.progress import progress_bar
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._score.scorer import Scorer
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor._trace.graph import as_graph
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.errors import BadInput, several, whole_number
 
 DEFAULT_CRITERION = "taylor_gate"
 
@@ -65,7 +65,8 @@ def score(
     Raises:
         UnsupportedModel: the model cannot be traced.
         UnknownName: no criterion has this name.
-        BadInput: data without labels, no data, or no loss; or a layer about which the criterion has nothing to say.
+        BadInput: data without labels, no data, no loss, or inputs and labels that do not fit the model and its loss; or a layer
+            about which the criterion has nothing to say.
         NonFiniteScores: a statistic or a score is NaN or infinite; the layers, and the batch, are named.
 
     Example:
@@ -78,10 +79,11 @@ def score(
         >>> scores.settings["examples"], scores.settings["labels"]
         (6, 'given')
     """
-    (found,) = _scored(
-        as_graph(model),
-        joined(x, y),
-        [criterion_for(criterion)],
+    (found,) = score_all(
+        model,
+        x,
+        y,
+        criteria={"": criterion_for(criterion)},
         loss=loss,
         examples=examples,
         class_weight=class_weight,
@@ -90,7 +92,7 @@ def score(
         batch_size=batch_size,
         seed=seed,
         verbose=verbose,
-    )
+    ).values()
     return found
 
 
@@ -146,20 +148,34 @@ def score_all(
         >>> list(found), found["apoz"].criterion
         (['taylor', 'apoz', 'obd'], 'apoz')
     """
-    chosen = _by_label(criteria)
-    found = _scored(
-        as_graph(model),
-        joined(x, y),
-        list(chosen.values()),
-        loss=loss,
-        examples=examples,
-        class_weight=class_weight,
-        labels=labels,
-        draws=draws,
+    graph, data, chosen = as_graph(model), joined(x, y), _by_label(criteria)
+    if not isinstance(labels, str) or labels not in ("auto", "given", "sampled"):
+        raise BadInput(f"labels must be 'auto', 'given' or 'sampled'. Received: {labels!r}. Labels themselves are y.")
+    draws = None if draws is None else whole_number("draws", draws)
+    wanted = list(chosen.values())
+    needing = [one.name for one in wanted if one.needs_data]
+    if not needing:
+        return dict(zip(chosen, Scorer(graph, wanted, seed=seed)(), strict=True))
+    if data is None:
+        raise BadInput(f"x must be given for criterion {needing[0]!r}. Received: None. Pass x and y, or a data set.")
+    needs_loss = any(one.needs_loss for one in wanted)
+    labelled = {"auto": None, "given": True, "sampled": False}[labels] if needs_loss else False
+    given = batches(
+        data,
         batch_size=batch_size,
+        examples=examples,
+        class_weight=class_weight if labelled is not False else None,
         seed=seed,
-        verbose=verbose,
+        labels=labelled,
+        name="x",
     )
+    sampled = labels == "sampled"
+    if labelled is None:
+        first = next(given)
+        sampled, given = first[1] is None, chain([first], given)
+    scorer = Scorer(graph, wanted, loss=loss, sampled=sampled, draws=draws, seed=seed)
+    passes = count_batches(data, batch_size=batch_size, examples=examples)
+    found = scorer(given, progress_bar(passes and passes * scorer.repeats, verbose))
     return dict(zip(chosen, found, strict=True))
 
 
@@ -172,7 +188,7 @@ def _by_label(criteria: Any) -> dict[str, Criterion]:
         )
     if isinstance(criteria, Mapping):
         return {label: criterion_for(one) for label, one in criteria.items()}
-    chosen = [criterion_for(one) for one in criteria]
+    chosen = [criterion_for(one) for one in several("criteria", criteria)]
     names = [one.name for one in chosen]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -181,44 +197,3 @@ def _by_label(criteria: Any) -> dict[str, Criterion]:
             "labels of your own to criteria."
         )
     return dict(zip(names, chosen, strict=True))
-
-
-def _scored(
-    graph: ChannelGraph,
-    data: Any,
-    criteria: Sequence[Criterion],
-    *,
-    loss: Any,
-    examples: int | None,
-    class_weight: Mapping[int, float] | None,
-    labels: str,
-    draws: int | None,
-    batch_size: int,
-    seed: int,
-    verbose: Any,
-) -> list[Scores]:
-    if labels not in ("auto", "given", "sampled"):
-        raise BadInput(f"labels must be 'auto', 'given' or 'sampled'. Received: {labels!r}.")
-    draws = None if draws is None else whole_number("draws", draws)
-    names = [one.name for one in criteria if one.needs_data]
-    if not names:
-        return Scorer(graph, criteria, seed=seed)()
-    if data is None:
-        raise BadInput(f"data must be given for criterion {names[0]!r}. Received: None. Pass x and y, or a data set.")
-    needs_loss = any(one.needs_loss for one in criteria)
-    wanted = {"auto": None, "given": True, "sampled": False}[labels] if needs_loss else False
-    given = batches(
-        data,
-        batch_size=batch_size,
-        examples=examples,
-        class_weight=class_weight if wanted is not False else None,
-        seed=seed,
-        labels=wanted,
-    )
-    sampled = labels == "sampled"
-    if wanted is None:
-        first = next(given)
-        sampled, given = first[1] is None, chain([first], given)
-    scorer = Scorer(graph, criteria, loss=loss, sampled=sampled, draws=draws, seed=seed)
-    passes = count_batches(data, batch_size=batch_size, examples=examples)
-    return scorer(given, progress_bar(passes and passes * scorer.repeats, verbose))

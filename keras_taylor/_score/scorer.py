@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_taylor._keras.batch_check import explained
 from keras_taylor._keras.batches import Batch, length
 from keras_taylor._keras.losses import objectives
 from keras_taylor._record.map_sizes import map_sizes
 from keras_taylor._record.recorder import Recorder, from_weights
 from keras_taylor._record.statistics import statistics_named
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.broken_weights import broken_weights
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor._trace.nonfinite_weights import layers_with_nan
 from keras_taylor.criteria import Criterion
 from keras_taylor.criteria._base import normalized
 from keras_taylor.errors import BadInput, listed, warn
@@ -55,7 +56,9 @@ class Scorer:
         self.criteria = tuple(criteria)
         self.sampled = sampled
         self.seed = seed
+        self._loss = loss
         self.repeats = (draws or _DRAWS_OF_LABELS) if sampled else 1
+        self._given = not sampled and any(one.needs_loss for one in self.criteria)
         self._of_weights = [number for number, one in enumerate(self.criteria) if not one.needs_data]
         self._of_data = [number for number, one in enumerate(self.criteria) if one.needs_data]
         self._recorder = self._made_recorder(loss, draws or 1) if self._of_data else None
@@ -81,7 +84,8 @@ class Scorer:
         if self._recorder is not None:
             for position, (x, y, weight) in enumerate(batches):
                 for _ in range(self.repeats):
-                    found = self._recorder(x, y, weight, position)
+                    with explained(self.graph.model, (x, y if self._given else None, weight), self._loss):
+                        found = self._recorder(x, y, weight, position)
                     for number in self._of_data:
                         states[number] = self.criteria[number].update(states[number], found)
                     if progress is not None:
@@ -113,7 +117,7 @@ class Scorer:
         graph = self.graph
         values = np.asarray(criterion.result(state), float)
         silent = np.isnan(values) if values.shape == (graph.channels,) else np.zeros(graph.channels, bool)
-        if silent.any() and not broken_weights(graph):
+        if silent.any() and not layers_with_nan(graph):
             names = [group.name for group in graph.groups if (silent & (graph.locks == ""))[group.channels].any()]
             if names:
                 raise BadInput(
@@ -124,9 +128,14 @@ class Scorer:
         values = normalized(values, [group.channels for group in graph.groups], criterion.normalize)
         if criterion.flops:
             values = values - criterion.flops * _megaflops(graph)
-        labels = ("sampled" if self.sampled else "given") if criterion.needs_loss or "labels" in criterion.needs else None
-        how = {"examples": seen if criterion.needs_data else 0, "labels": labels, "seed": self.seed}
+        how = {"examples": seen if criterion.needs_data else 0, "labels": self._labels(criterion), "seed": self.seed}
         return Scores(graph, values, criterion.name, {**criterion.settings(), **how})
+
+    def _labels(self, criterion: Criterion) -> str | None:
+        """Where the labels are from that a criterion looks at; None where it looks at none."""
+        if criterion.needs_loss or "labels" in criterion.needs:
+            return "sampled" if self.sampled else "given"
+        return "sampled" if any(one.draws_labels for one in statistics_named(criterion.needs)) else None
 
 
 def _megaflops(graph: ChannelGraph) -> NDArray[np.float64]:

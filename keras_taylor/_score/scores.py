@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing_extensions import Self
 
 from keras_taylor._output.results import StoredResult, not_ours, read_file, read_version
 from keras_taylor._output.tables import table
-from keras_taylor._trace.broken_weights import CHECK_FOR_NAN, broken_weights
 from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor._trace.nonfinite_weights import CHECK_FOR_NAN, layers_with_nan
 from keras_taylor.errors import BadInput, NonFiniteScores, PlanMismatch, listed
 
 
@@ -23,12 +24,14 @@ from keras_taylor.errors import BadInput, NonFiniteScores, PlanMismatch, listed
 class Scores(StoredResult):
     """One number per channel; a higher one is kept longer.
 
+    Scores are equal where the numbers, the criterion and its settings are, for models of the same layers and shapes.
+
     Attributes:
         graph: the graph whose channels are scored.
         values: the scores, shape `(graph.channels,)`.
         criterion: name of the criterion.
-        settings: how it was applied: options of the criterion, examples seen, labels (`"given"`, `"sampled"`, or None for a
-            criterion that looks at none), seed.
+        settings: how it was applied: options of the criterion, examples seen, labels (`"given"`, `"sampled"` from the
+            model's own predictions, or None for a criterion that looks at none), seed.
 
     Raises:
         BadInput: `values` has another shape.
@@ -52,11 +55,24 @@ class Scores(StoredResult):
             raise BadInput(f"values of Scores must have shape ({self.graph.channels},). Received: {values.shape}.")
         bad = [group.name for group in self.graph.groups if not np.isfinite(values[group.channels]).all()]
         if bad:
-            layers = broken_weights(self.graph) or bad
+            layers = layers_with_nan(self.graph) or bad
             raise NonFiniteScores(
                 f"Scores of criterion {self.criterion!r} must be finite. Received: NaN or infinity in "
                 f"{listed(layers, what='more layers')}. {CHECK_FOR_NAN}"
             )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scores):
+            return NotImplemented
+        return self._made == other._made and np.array_equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self._made, (self.values + 0.0).tobytes()))  # -0.0 is 0.0
+
+    @property
+    def _made(self) -> tuple[str, ...]:
+        """Of what, and how, as they are stored."""
+        return self.graph.fingerprint, self.criterion, json.dumps(dict(self.settings), sort_keys=True, default=str)
 
     def by_layer(self) -> dict[str, NDArray[np.float64]]:
         """The scores of every producer's channels, in the order of its filters."""

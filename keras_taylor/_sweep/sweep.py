@@ -18,7 +18,7 @@ from keras_taylor._sweep.grid import ORDERS, Cell, Grid, fill, with_defaults
 from keras_taylor._sweep.store import SweepFolder, identity_of_sweep
 from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import as_graph
-from keras_taylor.errors import BadInput, unknown_name, whole_number
+from keras_taylor.errors import BadInput, several, unknown_name, whole_number
 from keras_taylor.litert._latency import check_runs
 from keras_taylor.quantizers import Quantizer
 
@@ -68,7 +68,7 @@ def sweep(
         y: labels, where `x` are input arrays.
         run_dir: the folder of this sweep.
         validation_data: labelled data on which the accuracy of the files is measured.
-        targets: shares of the unpruned model's MACs.
+        targets: shares of the unpruned model's MACs; a list, like the three that follow.
         quantizers: quantizers, or their names.
         orders: `"prune_quantize"`, `"quantize_while_pruning"` or both, as described above.
         seeds: each is a repetition of everything.
@@ -109,11 +109,10 @@ def sweep(
     for target in targets:
         check_feasible(graph, Target(macs=target, allow_uncounted=allow_uncounted), recipe.constraints)
     steps = schedule_for(recipe.schedule, epochs)
-    chosen = [with_defaults(one, batch_size, steps_per_epoch) for one in quantizers]
+    chosen = [with_defaults(one, batch_size, steps_per_epoch) for one in several("quantizers", quantizers)]
     if len({quantizer.name for quantizer in chosen}) < len(chosen) or not chosen:
         raise BadInput(f"quantizers must be different, and at least one. Received: {[q.name for q in chosen]}.")
-    for part in (data, validation_data):
-        check_data(part, recipe, labels=True)
+    check_data(graph.model, data, recipe, trains=True)
     settings = {
         "epochs": epochs,
         "schedule": str(steps),
@@ -154,6 +153,8 @@ def sweep(
 
 
 def _check_axes(targets: Sequence[float], orders: Sequence[str], seeds: Sequence[int], epochs: int) -> None:
+    for name, values in (("targets", targets), ("orders", orders), ("seeds", seeds)):
+        several(name, values)
     if not targets or len(set(targets)) < len(targets):
         raise BadInput(f"targets must be different, and at least one. Received: {targets!r}.")
     for target in targets:
@@ -179,7 +180,6 @@ def _check_classifier(model: Any, validation_data: Any) -> None:
     """Raise `BadInput` unless the accuracy of the model can be measured on the validation data."""
     if validation_data is None:
         raise BadInput("validation_data must be given: rows are compared by their accuracy on it. Received: None. Pass (x, y).")
-    check_validation(validation_data)
     if not model.compiled:
         raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
     if len(model.outputs) != 1:
@@ -188,3 +188,4 @@ def _check_classifier(model: Any, validation_data: Any) -> None:
         raise BadInput(
             "The model must put out one number per class. Received: a single output unit. Use two units and softmax."
         )
+    check_validation(model, validation_data)

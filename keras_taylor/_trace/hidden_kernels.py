@@ -6,7 +6,6 @@ and no variable, loss or seed of the user's layers changes. Most models have no 
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,6 @@ from keras_taylor._trace.op_macs import OpMacs
 from keras_taylor.errors import listed
 from keras_taylor.rules import LayerRule, Step
 from keras_taylor.rules._activation import mixes_channels
-from keras_taylor.rules.shaping import GetItem, Shaping
 
 _OWN_RULES = "keras_taylor.rules."
 
@@ -61,7 +59,8 @@ def hidden_kernels(program: Program, steps: Sequence[Step]) -> HiddenKernels:
     """
     hiding = [step for step in steps if _may_hide(step)]
     known = not any(None in tensor.shape[1:] for tensor in program.inputs)
-    if not any(_moves_rows(step) or (known and _open_ended(step)) for step in steps):
+    moved = any(type(step.rule) is not LayerRule and step.call.inputs and step.rule.moves_rows(step.call) for step in steps)
+    if not moved and not (known and any(map(_open_ended, steps))):
         found = _Counting(program, hiding, known).one_by_one() if hiding else HiddenKernels()
         if found is not None:
             return found
@@ -78,28 +77,6 @@ def _may_hide(step: Step) -> bool:
     if rule.kernels or not isinstance(operation, keras.Layer):
         return False
     return len(list(layers_of(operation))) > 1 or any(len(w.shape) > 1 for w in operation.weights)
-
-
-def _moves_rows(step: Step) -> bool:
-    """Whether a call with a rule may come out with another number of rows than it has examples: all that touches axis 0."""
-    call, operation = step.call, step.call.operation
-    if type(step.rule) is LayerRule or not call.inputs:
-        return False
-    axis, rank = getattr(operation, "axis", None), max(len(call.inputs[0].shape), 1)
-    if any(isinstance(a, int) and a % rank == 0 for a in (axis if isinstance(axis, (list, tuple)) else [axis])):
-        return True
-    if not isinstance(step.rule, Shaping) or isinstance(operation, keras.Layer) or axis is not None:
-        return False
-    if isinstance(step.rule, GetItem):
-        key = call.kwargs["key"] if "key" in call.kwargs else call.args[1]
-        first = key[0] if isinstance(key, (list, tuple)) and key else key
-        return first is not Ellipsis and first != slice(None)
-    return _elements(call.inputs[0]) is None or _elements(call.inputs[0]) != _elements(call.outputs[0])
-
-
-def _elements(tensor: Tensor) -> int | None:
-    lengths = tensor.shape[1:]
-    return None if None in lengths else math.prod(d or 0 for d in lengths)
 
 
 def _open_ended(step: Step) -> bool:

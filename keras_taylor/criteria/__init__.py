@@ -1,8 +1,6 @@
 """Criteria: recorded statistics -> one number per channel. Every module of this package is imported, so a file is enough."""
 
-import importlib
-import pkgutil
-
+from keras_taylor._registry import import_all
 from keras_taylor.criteria._base import (
     Criterion,
     KernelCriterion,
@@ -30,8 +28,7 @@ from keras_taylor.criteria.taylor2 import Taylor2
 from keras_taylor.criteria.taylor_2019 import Taylor2019
 from keras_taylor.criteria.taylor_logits import TaylorLogits
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_all(__name__, __path__)
 
 __all__ = [
     "FPGM",

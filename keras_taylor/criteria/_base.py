@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_taylor._registry import Registry
 from keras_taylor.criteria._statistics import DATA, LOSS, Array, Record, check_needs, statistics_declared, statistics_from
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput
 
 
 class Criterion:
@@ -179,7 +180,7 @@ def normalized(values: Array, groups: Sequence[NDArray[np.int64]], how: str | No
     return values
 
 
-_REGISTRY: dict[str, type[Criterion]] = {}
+_REGISTRY: Registry[type[Criterion]] = Registry("criterion")
 _Kind = TypeVar("_Kind", bound=type[Criterion])
 
 
@@ -189,13 +190,7 @@ def register_criterion(name: str) -> Callable[[_Kind], _Kind]:
     def register(kind: _Kind) -> _Kind:
         if statistics_declared():  # the criteria of this package are registered before
             check_needs(kind.needs)
-        if name in _REGISTRY and _REGISTRY[name].__qualname__ != kind.__qualname__:
-            raise BadInput(
-                f"The name of a criterion must be free. Received: {name!r}, which is {_REGISTRY[name].__qualname__}."
-            )
-        kind.name = name
-        _REGISTRY[name] = kind
-        return kind
+        return _REGISTRY.add(name, kind)
 
     return register
 
@@ -216,7 +211,14 @@ def criterion_for(criterion: str | Criterion) -> Criterion:
         check_needs(criterion.needs)
         return criterion
     if not isinstance(criterion, str):
-        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {criterion!r}.")
-    if criterion not in _REGISTRY:
-        raise unknown_name("criterion", criterion, _REGISTRY)
+        remedy = (
+            "kt.score_all(model, x, y, criteria=[...]) takes several."
+            if isinstance(criterion, (list, tuple))
+            else (
+                f"Write {criterion.__name__}()."
+                if isinstance(criterion, type)
+                else "Write 'taylor', or kt.criteria.Taylor(spatial='sum')."
+            )
+        )
+        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {criterion!r}. {remedy}")
     return _REGISTRY[criterion]()

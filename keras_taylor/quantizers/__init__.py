@@ -1,8 +1,6 @@
 """Precisions: how an exported model stores its numbers. Every module of this package is imported, so a file is enough."""
 
-import importlib
-import pkgutil
-
+from keras_taylor._registry import import_all
 from keras_taylor.quantizers._base import Prepared, Quantizer, quantizer_for, register_quantizer, registered
 from keras_taylor.quantizers.dynamic_range import DynamicRange
 from keras_taylor.quantizers.float16 import Float16
@@ -11,8 +9,7 @@ from keras_taylor.quantizers.int8_ptq import Int8PTQ
 from keras_taylor.quantizers.int8_qat import Int8QAT
 from keras_taylor.quantizers.int16x8_ptq import Int16x8PTQ
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+import_all(__name__, __path__)
 
 __all__ = [
     "DynamicRange",

@@ -12,8 +12,9 @@ from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.serving import serving
 from keras_taylor._rebuild.verify import run
+from keras_taylor._registry import Registry
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput
 
 Examples = Callable[[], Iterator[dict[str, Any]]]
 
@@ -190,7 +191,7 @@ class Quantizer:
         return hash((type(self), json.dumps(self.identity(), sort_keys=True, default=str)))
 
 
-_REGISTRY: dict[str, type[Quantizer]] = {}
+_REGISTRY: Registry[type[Quantizer]] = Registry("quantizer")
 _Kind = TypeVar("_Kind", bound=type[Quantizer])
 
 
@@ -198,13 +199,7 @@ def register_quantizer(name: str) -> Callable[[_Kind], _Kind]:
     """Class decorator: `kt.quantize(model, name)` makes the quantizer with its default options."""
 
     def register(kind: _Kind) -> _Kind:
-        if name in _REGISTRY and _REGISTRY[name].__qualname__ != kind.__qualname__:
-            raise BadInput(
-                f"The name of a quantizer must be free. Received: {name!r}, which is {_REGISTRY[name].__qualname__}."
-            )
-        kind.name = name
-        _REGISTRY[name] = kind
-        return kind
+        return _REGISTRY.add(name, kind)
 
     return register
 
@@ -228,6 +223,4 @@ def quantizer_for(given: str | Quantizer | None) -> Quantizer:
         raise BadInput(
             f"quantizer must be a kt quantizer, one of its names, or None. Received: {given!r}. Write kt.Int8PTQ(data)."
         )
-    if name not in _REGISTRY:
-        raise unknown_name("quantizer", name, _REGISTRY)
     return _REGISTRY[name]()

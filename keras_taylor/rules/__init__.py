@@ -3,11 +3,10 @@
 `python -m keras_taylor.rules` prints which operations have a rule.
 """
 
-import importlib
-import pkgutil
 from typing import Any
 
 from keras_taylor._keras.program import Call
+from keras_taylor._registry import import_all
 from keras_taylor.errors import warn
 from keras_taylor.rules._activation import UNCLIPPED, ClipRange
 from keras_taylor.rules._base import (
@@ -22,17 +21,13 @@ from keras_taylor.rules._base import (
     Remake,
     Step,
     Trace,
-    register_rule,
-    registered,
-    rule_for,
 )
 from keras_taylor.rules._locks import Lock, LockReason
+from keras_taylor.rules._registry import register_rule, registered, rule_for
 from keras_taylor.rules._supported import Supported, supported
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
-for _module in pkgutil.iter_modules(__path__):
-    if not _module.name.startswith("_"):
-        importlib.import_module(f"{__name__}.{_module.name}")
+import_all(__name__, __path__)
 
 __all__ = [
     "UNCLIPPED",

@@ -1,4 +1,4 @@
-"""What a rule is, and where rules are found.
+"""What a rule is.
 
 A rule says what one class of operation does to channels. Most rules are a declaration: they name each axis of each weight
 after what it follows (`"in"`, `"out"` or anything else for an axis that no channel runs along), and slicing, cost and the
@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor._keras.program import Call, Tensor
-from keras_taylor.errors import warn
 from keras_taylor.rules._activation import ClipRange, activation_range, is_piecewise_linear
 from keras_taylor.rules._locks import Lock, LockReason
-from keras_taylor.rules._overrides import overridden
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 Ids = NDArray[np.int64]
@@ -292,6 +290,11 @@ class LayerRule:
         """How often each element of a kernel is used per example: the number of output positions."""
         return math.prod(d or 1 for d in call.outputs[0].shape[1:-1])
 
+    def moves_rows(self, call: Call) -> bool:
+        """Whether a call may put out another number of rows than it is given examples: all that touches axis 0."""
+        axis, rank = getattr(call.operation, "axis", None), max(len(call.inputs[0].shape), 1)
+        return any(isinstance(a, int) and a % rank == 0 for a in (axis if isinstance(axis, (list, tuple)) else [axis]))
+
     def remake(self, step: Step, keep: Keep) -> Remake:
         """How to call the operation again with the channels that `keep` (a boolean per label) leaves."""
         return Remake({entry: int(keep[step.axes[axis]].sum()) for entry, axis in self.config.items() if axis in step.axes})
@@ -348,51 +351,3 @@ class PassThrough(LayerRule):
         if given.axis >= len(shape) or shape[given.axis] != len(given.ids):
             return labels.refuse(call, "changes the axis that the channels run along", LockReason.OTHER_AXIS)
         return Trace((given,), {"out": given.ids})
-
-
-_REGISTRY: dict[type, LayerRule] = {}
-_RENAMED = {"straight": "linear_pieces", "legacy": "tf_keras_form", "legacy_scale": "tf_keras_scale"}
-"""Names that rules of the release before may still use."""
-
-_Rule = TypeVar("_Rule", bound=type[LayerRule])
-
-
-def register_rule(*operations: type) -> Callable[[_Rule], _Rule]:
-    """Class decorator: the rule serves these operation classes (layers, or classes behind `keras.ops`).
-
-    Subclasses are served too as long as they override nothing that `call` uses.
-    """
-
-    def register(rule: _Rule) -> _Rule:
-        for old, new in _RENAMED.items():
-            if hasattr(rule, old):
-                warn(f"{old} of a layer rule is called {new} now. Rename it in {rule.__name__}.", DeprecationWarning)
-                setattr(rule, new, getattr(rule, old))
-        instance = rule()
-        _REGISTRY.update(dict.fromkeys(operations, instance))
-        return rule
-
-    return register
-
-
-def registered() -> dict[type, LayerRule]:
-    """A copy of the registry: operation class -> rule."""
-    return dict(_REGISTRY)
-
-
-def rule_for(operation: Any) -> tuple[LayerRule | None, str]:
-    """The rule that serves `operation`, or None and the reason why there is none."""
-    kind = type(operation)
-    served = next((base for base in kind.__mro__ if base in _REGISTRY), None)
-    if served is None:
-        return None, "has no rule"
-    changed = overridden(operation, served)
-    if changed:
-        what = f"the call of {served.__name__}"
-        what = what if changed == "call" else f"{changed}, which {what} uses,"
-        return None, f"overrides {what} and has no rule of its own"
-    rule = _REGISTRY[served]
-    owned = {id(getattr(operation, name)) for name in rule.weight_axes(operation)}
-    if any(id(weight) not in owned for weight in getattr(operation, "weights", ())):
-        return None, "has weights that its rule does not name"
-    return rule, ""

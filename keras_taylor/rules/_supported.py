@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_taylor.rules._base import LayerRule, registered
+from keras_taylor.rules._base import LayerRule
+from keras_taylor.rules._registry import registered
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 
 from keras_taylor._keras.program import Call
 from keras_taylor.rules._activation import mixes_channels, tf_keras_activation
-from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace, register_rule
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Linear, Remake, Step, Trace
 from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._registry import register_rule
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 

@@ -19,9 +19,10 @@ from keras_taylor.rules._activation import (
     mixes_channels,
     tf_keras_activation,
 )
-from keras_taylor.rules._base import Labeller, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import Labeller, PassThrough, Trace
 from keras_taylor.rules._locks import LockReason
 from keras_taylor.rules._nets import between
+from keras_taylor.rules._registry import register_rule
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_taylor._keras.operations import CustomScaleLayer, operation, operations
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace
 from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._registry import register_rule
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 _PIECEWISE_LINEAR = (

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._base import BatchStatistics, Labeller, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import BatchStatistics, Labeller, LayerRule, PassThrough, Trace
 from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._registry import register_rule
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 

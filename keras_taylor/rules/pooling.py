@@ -8,9 +8,10 @@ from typing import Any
 import keras
 
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, PassThrough, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, PassThrough, Trace
 from keras_taylor.rules._locks import LockReason
 from keras_taylor.rules._nets import between
+from keras_taylor.rules._registry import register_rule
 from keras_taylor.rules._tf_keras_form import TFKerasForm
 
 

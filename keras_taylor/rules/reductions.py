@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_taylor._keras.operations import operations
 from keras_taylor._keras.program import Call
-from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace, register_rule
+from keras_taylor.rules._base import Labeller, Labels, LayerRule, Trace
 from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._registry import register_rule
 
 
 @register_rule(*operations("Mean Sum Max Min Amax Amin"))

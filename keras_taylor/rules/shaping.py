@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from keras_taylor._keras.operations import operation, operations
-from keras_taylor._keras.program import Call
-from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace, register_rule
+from keras_taylor._keras.program import Call, Tensor
+from keras_taylor.rules._base import Keep, Labeller, Labels, LayerRule, Remake, Step, Trace
 from keras_taylor.rules._locks import LockReason
+from keras_taylor.rules._registry import register_rule
 
 
 def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
@@ -21,6 +23,12 @@ def _run(call: Call, arrays: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int
     args, kwargs = call.fill(values)
     kwargs.pop("training", None)
     return [np.asarray(result) for result in keras.tree.flatten(call.operation.call(*args, **kwargs))]
+
+
+def _elements(tensor: Tensor) -> int | None:
+    """How many there are in an example; None where that is not known."""
+    lengths = tensor.shape[1:]
+    return None if None in lengths else math.prod(d or 0 for d in lengths)
 
 
 class Shaping(LayerRule):
@@ -36,6 +44,14 @@ class Shaping(LayerRule):
             text = f"could not be run on labels: {str(error).splitlines()[0]}"
             return labels.refuse(call, text, LockReason.NOT_FOLLOWED)
         return self.finish(call, labels, results)
+
+    def moves_rows(self, call: Call) -> bool:
+        if super().moves_rows(call):
+            return True
+        if isinstance(call.operation, keras.Layer) or getattr(call.operation, "axis", None) is not None:
+            return False
+        before, after = _elements(call.inputs[0]), _elements(call.outputs[0])
+        return before is None or before != after
 
     def finish(self, call: Call, labels: Labeller, results: Sequence[NDArray[np.int64]]) -> Trace:
         """Labels of the outputs from the arrays that the operation made."""
@@ -185,6 +201,11 @@ class GetItem(Shaping):
             labels.lock(given.ids, "takes the channels with a stride", LockReason.PICKED, call)
         return super().trace(call, labels)
 
+    def moves_rows(self, call: Call) -> bool:
+        key = _given_key(call)
+        first = key[0] if isinstance(key, (list, tuple)) and key else key
+        return first is not Ellipsis and first != slice(None)
+
     def remake(self, step: Step, keep: Keep) -> Remake:
         given, key = step.inputs[0], _key(step.call)
         if given.axis is None or key is None:
@@ -211,7 +232,7 @@ class GetItem(Shaping):
 
 def _key(call: Call) -> list[Any] | None:
     """The key with one slice or integer per axis of the input, or None when it adds axes or is not static."""
-    key = call.kwargs["key"] if "key" in call.kwargs else call.args[1]
+    key = _given_key(call)
     key = list(key) if isinstance(key, (list, tuple)) else [key]
     if any(not isinstance(k, (slice, int, type(...))) for k in key):
         return None
@@ -220,3 +241,7 @@ def _key(call: Call) -> list[Any] | None:
         at = key.index(Ellipsis)
         key[at : at + 1] = [slice(None)] * (rank - len(key) + 1)
     return key + [slice(None)] * (rank - len(key))
+
+
+def _given_key(call: Call) -> Any:
+    return call.kwargs["key"] if "key" in call.kwargs else call.args[1]

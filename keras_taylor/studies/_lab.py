@@ -28,8 +28,8 @@ from keras_taylor._run.checks import check_feasible
 from keras_taylor._score.oracle import oracle
 from keras_taylor._score.score import score_all
 from keras_taylor._score.scores import Scores
-from keras_taylor._trace.broken_weights import CHECK_FOR_NAN
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.nonfinite_weights import CHECK_FOR_NAN
 from keras_taylor.criteria import Criterion
 from keras_taylor.errors import BadInput, NonFiniteScores, whole_number
 from keras_taylor.studies._masked import Masked
@@ -78,10 +78,10 @@ class Lab:
             raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
         examples, batch_size = whole_number("examples", examples, 2), whole_number("batch_size", batch_size)
         self.examples, self.batch_size, self.verbose = examples, batch_size, verbosity(verbose)
-        self.x, self.y = as_arrays(data, "data")
+        self.x, self.y = as_arrays(data, "x")
         if len(self.x) < examples:
             raise BadInput(
-                f"data must have at least as many examples as a sample. Received: {len(self.x)}, {examples=}. Lower examples."
+                f"x must have at least as many examples as a sample. Received: {len(self.x)}, {examples=}. Lower examples."
             )
         if len(self.seeds) > 1 and 2 * examples > len(self.x):  # more alike than different: intervals mean nothing
             raise BadInput(
@@ -90,7 +90,7 @@ class Lab:
             )
         outputs = self.graph.program.outputs[0].shape[-1]
         if self.y.ndim == 1 and np.issubdtype(self.y.dtype, np.integer) and outputs and 1 < outputs <= self.y.max():
-            raise BadInput(f"data must have classes below {outputs}, the number of outputs. Received: class {self.y.max()}.")
+            raise BadInput(f"y must have classes below {outputs}, the number of outputs. Received: class {self.y.max()}.")
         self.ranks = Ranks(self.graph)
         if not len(self.ranks.free):
             raise BadInput(f"The model must have channels that may go. Received: {model.name!r}, where all are locked.")
@@ -206,7 +206,7 @@ class Lab:
         x, y = as_arrays(data, "validation_data")
         if x.shape[1:] != self.x.shape[1:] or y.shape[1:] != self.y.shape[1:]:
             shapes = ", ".join(str(one.shape[1:]) for one in (x, y, self.x, self.y))
-            raise BadInput(f"validation_data must have the shapes of data. Received: inputs and labels of {shapes}.")
+            raise BadInput(f"validation_data must have the shapes of x and y. Received: inputs and labels of {shapes}.")
         outputs = self.graph.program.outputs
         if len(outputs) != 1 or (outputs[0].shape[-1] or 0) < 2:
             shapes = ", ".join(str(one.shape) for one in outputs)
@@ -274,7 +274,7 @@ def as_arrays(data: Any, name: str) -> tuple[Any, Any]:
     """
     if data is None:
         raise BadInput(f"{name} must be given. Received: None. Pass (x, y), or a data set with labels.")
-    given = list(batches(data, batch_size=256))
+    given = list(batches(data, batch_size=256, name=name))
     if any(weight is not None for _, _, weight in given):
         raise BadInput(
             f"{name} must have no sample weights: a study counts every example once. Received: some. Leave them out."

@@ -2,7 +2,9 @@
 
 import json
 import os
+import weakref
 
+import keras
 import numpy as np
 import pytest
 
@@ -12,16 +14,20 @@ from benchmarks.runner.cells import cells_of, commands, parsed
 from benchmarks.runner.page import grouped, mean_and_deviation, shown, table
 from benchmarks.runner.registry import named
 from benchmarks.runner.rows import Rows
-from benchmarks.runner.run import render, run
+from benchmarks.runner.run import forget_models, render, run
 from keras_taylor.errors import BadInput, UnknownName
 
-CALLS = []
+CALLS, FORGOTTEN = [], []
 
 
 @pytest.fixture
 def toy(monkeypatch):
+    registry.names()  # registers all, so that none is registered in the copy alone
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    # It takes a second in a process with many models, and there are many cells.
+    monkeypatch.setattr("benchmarks.runner.run.forget_models", lambda: FORGOTTEN.append(len(CALLS)))
     CALLS.clear()
+    FORGOTTEN.clear()
 
     @benchmark(
         "toy",
@@ -65,6 +71,7 @@ def test_what_is_stored_is_not_measured_again(toy, tmp_path):
     assert CALLS == [("a", 0.9, 0)]
     run(toy, cells, tmp_path)
     assert CALLS == [("a", 0.9, 0), ("a", 0.9, 1), ("a", 0.5, 0), ("a", 0.5, 1)]
+    assert FORGOTTEN == [0, 1, 2, 3]  # before each cell
     before = (tmp_path / "toy.jsonl").read_text()
     run(toy, cells[:1], tmp_path, again=True)
     assert len(CALLS) == 5 and (tmp_path / "toy.jsonl").read_text() == before  # the same seed, in the same place
@@ -80,6 +87,15 @@ def test_one_row_a_line(toy, tmp_path):
     assert row["environment"] == environment["environment"] and environment["tensorflow"] and environment["threads"] >= 1
     drawn = {(row["seed"], row["drawn"]) for row in lines}
     assert len(drawn) == 2  # one draw for each seed: every cell starts from its seed
+
+
+def test_models_of_the_cell_before_are_gone():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    name, alive = model.name, weakref.ref(model)
+    model.itself = model  # a cycle, as Keras makes them
+    del model
+    forget_models()
+    assert alive() is None and keras.Sequential().name == name
 
 
 def test_a_stopped_run_keeps_what_it_has(toy, tmp_path, monkeypatch):

@@ -137,7 +137,11 @@ def test_what_cannot_be_used(tmp_path):
         "digits:3": (net((8, 8, 1), 10), BadInput, "npz:PATH"),
         "digits": (net(), BadInput, "(8k, 8k, 1)"),
         f"npz:{tmp_path / 'none.npz'}": (net(), BadInput, "x_train, y_train"),
-        f"npz:{tmp_path / 'part.npz'}": (net(), BadInput, "y_train is not a file"),
+        f"npz:{tmp_path / 'part.npz'}": (
+            net(),
+            BadInput,
+            "with x_train. Write one with numpy.savez(path, x_train=..., y_train=...",
+        ),
         f"npz:{tmp_path / 'large.npz'}": (net(), BadInput, "Received: (9, 9, 3)"),
         f"folder:{tmp_path / 'none'}": (net(), BadInput, "a folder of images per class"),
         f"folder:{tmp_path / 'empty'}": (net(), BadInput, "a folder with images"),

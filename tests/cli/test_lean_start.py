@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from keras_taylor import studies
 from keras_taylor._cli import datasets, options
 from keras_taylor._cli.app import app
-from keras_taylor._cli.sources import named
+from keras_taylor._cli.sources import kinds
 from keras_taylor._cli.sources.images import SCALED
 from keras_taylor._cli.study import app as study_app
 from keras_taylor._repair.methods import METHODS
@@ -40,6 +40,8 @@ MISTAKES = {
     "sweep --model none.keras --data digits --output out": "must be a .keras file that exists",
     "sweep --model model.keras --data digitz --output out": "Did you mean 'digits'?",
     "sweep --model model.keras --data npz:none.npz --output out": "where no file is",
+    "sweep --model model.keras --data none.npz --output out": "Write npz:none.npz",
+    "sweep --model model.keras --data images/flowers --output out": "Write npz:images/flowers",
     "sweep --model model.keras --data folder:none --output out": "a folder of images per class",
     "sweep --model model.keras --data tfds --output out": "tfds:NAME",
     f"{SWEEP} --targets 1,2": "must be shares of the MACs in (0, 1]",
@@ -99,6 +101,11 @@ def test_the_version(answers):
     assert code == 0 and output.startswith("keras-taylor 0.")
 
 
+def test_the_package_is_the_command():
+    run = subprocess.run([sys.executable, "-m", "keras_taylor", "--version"], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0 and run.stdout.startswith("keras-taylor 0.")
+
+
 @pytest.mark.parametrize("line", ["--help", "study --help", *(f"{name} --help" for name in COMMANDS)])
 def test_every_help_ends_with_an_example_that_fits(answers, line):
     code, output, _ = answers[line]
@@ -115,8 +122,8 @@ def test_what_is_known_without_imports():
     assert set(registered()) == set(options.QUANTIZERS)
     assert ORDERS == options.ORDERS
     assert options.REPAIRS == ("auto", "none", *METHODS)
-    assert tuple(SCALED) == named.SCALINGS
-    assert tuple(datasets._READ) == named.KINDS
+    assert tuple(SCALED) == kinds.SCALINGS
+    assert tuple(datasets._READ) == kinds.KINDS
     assert Recipe().criterion.name == DEFAULT_CRITERION
     builders = {name for name in dir(keras.applications) if callable(getattr(keras.applications, name))}
     assert set(options._applications()) == builders

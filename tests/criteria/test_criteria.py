@@ -143,7 +143,7 @@ def test_criteria_see_neither_tensorflow_nor_keras():
 class TestRegistering:
     @pytest.fixture(autouse=True)
     def restored(self, monkeypatch):
-        monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+        monkeypatch.setattr(_base, "_REGISTRY", _base._REGISTRY.copy())
 
     def test_a_criterion_is_found_by_name(self):
         @kt.register_criterion("largest")

@@ -54,10 +54,10 @@ def test_labels_as_the_first_batch_has_them():
 
 
 def test_peek():
-    labelled, x = peek((X, Y))
-    assert labelled and len(x) == 2
-    labelled, x = peek(tf.data.Dataset.from_tensor_slices(X).batch(4))
-    assert not labelled and len(x) == 2
+    x, y, _ = peek((X, Y))
+    assert y is not None and len(x) == 2
+    x, y, _ = peek(tf.data.Dataset.from_tensor_slices(X).batch(4))
+    assert y is None and len(x) == 2
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ class TestMeasure:
         "a path that is not there": ({"file": "no.tflite"}, "file must be a .tflite file"),
         "an unknown metric": ({"metric": "acc"}, "metric must be 'accuracy' or a function"),
         "a mean": ({"metric": lambda y, out: 0.5}, "metric must give one value per example"),
-        "no labels": ({"x": np.zeros((4, 8, 8, 3))}, "data must have labels"),
+        "no labels": ({"x": np.zeros((4, 8, 8, 3))}, "x must have labels"),
         "no runs": ({"runs": 0}, "runs must be a whole number"),
         "half a batch": ({"batch_size": 2.5}, "batch_size must be a whole number"),
         "an unknown quantizer": ({"quantizer": "int9"}, "quantizer must be a known name"),

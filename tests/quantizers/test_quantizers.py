@@ -24,7 +24,7 @@ KINDS = quantizers.registered()
 @pytest.fixture
 def registry(monkeypatch):
     """What a test registers is forgotten afterwards."""
-    monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+    monkeypatch.setattr(_base, "_REGISTRY", _base._REGISTRY.copy())
 
 
 class TestEquality:

@@ -17,7 +17,7 @@ from keras_taylor._repair import refit as module
 from keras_taylor._repair.judging import Judging
 from keras_taylor._repair.normal_equations import NormalEquations
 from keras_taylor._repair.window_rows import Rows
-from keras_taylor.rules import _base as rules_base
+from keras_taylor.rules import _registry as rules_registry
 from keras_taylor.rules import rule_for
 
 layers = keras.layers
@@ -381,7 +381,7 @@ def test_what_cannot_be_followed_is_not_fitted_towards(kind):
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_layer_of_yours_that_does_nothing_in_inference_ends_no_chain(declared, monkeypatch):
     """One declaration: what comes behind it is found as if it were not there."""
-    monkeypatch.setattr(rules_base, "_REGISTRY", dict(rules_base._REGISTRY))
+    monkeypatch.setattr(rules_registry, "_REGISTRY", dict(rules_registry._REGISTRY))
 
     class Jitter(layers.Layer):
         def call(self, x, training=False):

@@ -8,7 +8,7 @@ import pytest
 
 import keras_taylor as kt
 from keras_taylor._keras.operations import operation
-from keras_taylor.rules import UNCLIPPED, __main__, _base, registered, rule_for, supported
+from keras_taylor.rules import UNCLIPPED, __main__, _registry, registered, rule_for, supported
 from tests.layout import PACKAGE
 
 layers = keras.layers
@@ -116,7 +116,7 @@ class TestOldNames:
                 _ = module.Nothing
 
     def test_a_rule_with_old_names_still_works(self, monkeypatch):
-        monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+        monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
 
         class Mine(layers.Layer):
             pass
@@ -146,7 +146,7 @@ class TestSupported:
         assert served["Conv2D"] == "Conv" and served["ops.relu"] == "UnaryOperation" and served["ops.add"] == "Addition"
 
     def test_yours_are_too(self, monkeypatch):
-        monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+        monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
 
         class Mine(layers.Layer):
             pass

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import keras_taylor as kt
-from keras_taylor.rules import _base, rule_for
+from keras_taylor.rules import _registry, rule_for
 from tests import nets
 
 layers, ops = keras.layers, keras.ops
@@ -132,7 +132,7 @@ def test_a_patched_class(monkeypatch):
 
 
 def test_names_within_decorators_and_helpers_are_found(monkeypatch):
-    monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+    monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
 
     def checked(function):
         @functools.wraps(function)
@@ -195,8 +195,8 @@ def test_a_harmless_subclass_is_served():
 
 
 def test_the_layers_of_keras_override_nothing():
-    for rule in dict.fromkeys(_base.registered().values()):
+    for rule in dict.fromkeys(_registry.registered().values()):
         for model in rule.examples():
             for layer in model._flatten_layers():
-                if type(layer) in _base.registered():
+                if type(layer) in _registry.registered():
                     assert "overrides" not in rule_for(layer)[1], layer

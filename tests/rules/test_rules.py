@@ -11,7 +11,7 @@ import keras_taylor as kt
 from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._rebuild.verify import relative_error, run, silenced
-from keras_taylor.rules import _base, conv, dense, normalization, registered, shaping
+from keras_taylor.rules import _base, _registry, conv, dense, normalization, registered, shaping
 
 layers = keras.layers
 
@@ -183,7 +183,7 @@ class TestLookup:
 
         layer = Doubled(3)
         layer.build((None, 4))
-        rule, reason = _base.rule_for(layer)
+        rule, reason = _registry.rule_for(layer)
         assert rule is None and reason == "overrides the call of Dense and has no rule of its own"
 
     def test_a_subclass_without_its_own_call_is_served(self):
@@ -192,7 +192,7 @@ class TestLookup:
 
         layer = Named(3)
         layer.build((None, 4))
-        assert _base.rule_for(layer) == (registered()[layers.Dense], "")
+        assert _registry.rule_for(layer) == (registered()[layers.Dense], "")
 
     def test_a_weight_that_the_rule_does_not_name_is_not_overlooked(self):
         class Extra(layers.Dense):
@@ -202,16 +202,16 @@ class TestLookup:
 
         layer = Extra(3)
         layer.build((None, 4))
-        assert _base.rule_for(layer) == (None, "has weights that its rule does not name")
+        assert _registry.rule_for(layer) == (None, "has weights that its rule does not name")
 
     def test_lora_is_not_overlooked(self):
         layer = layers.Dense(3)
         layer.build((None, 4))
         layer.enable_lora(2)
-        assert _base.rule_for(layer)[0] is None
+        assert _registry.rule_for(layer)[0] is None
 
     def test_registering_a_rule(self, monkeypatch):
-        monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+        monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
 
         @keras.saving.register_keras_serializable("tests")
         class ChannelScale(layers.Layer):

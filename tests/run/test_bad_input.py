@@ -99,7 +99,7 @@ CASES = {
         errors.BadInput,
         "target must be a kt.Target. Received: None",
     ),
-    "a bare number": (lambda: kt.prune(chain(), *DATA, target=0.5), errors.BadInput, "Write target=kt.Target(macs=0.5)"),
+    "a bare number": (lambda: kt.prune(chain(), *DATA, target=0.5), errors.BadInput, "Write kt.Target(macs=0.5)"),
     "a target in the place of labels": (
         lambda: kt.prune(chain(), DATA[0], HALF, target=HALF),
         errors.BadInput,
@@ -186,7 +186,11 @@ CASES = {
         errors.BadInput,
         "Constraints(round_to=) must be a whole number",
     ),
-    "keep a string": (lambda: kt.Constraints(keep="conv1"), errors.BadInput, "must be a list of names or a predicate"),
+    "keep a string": (
+        lambda: kt.Constraints(keep="conv1"),
+        errors.BadInput,
+        "must be a list of names or a predicate. Received: 'conv1'. Write keep=['conv1']",
+    ),
     "bounds the wrong way round": (
         lambda: kt.Constraints(bounds={"a": (5, 2)}),
         errors.BadInput,
@@ -194,22 +198,22 @@ CASES = {
     ),
     "a single bound": (lambda: kt.Constraints(bounds={"a": 5}), errors.BadInput, "must map a layer to (at least, at most)"),
     # data
-    "no data": (lambda: kt.score(chain()), errors.BadInput, "data must be given for criterion 'taylor_gate'"),
-    "no labels": (lambda: kt.score(chain(), DATA[0], labels="given"), errors.BadInput, "data must have labels"),
-    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],), labels="given"), errors.BadInput, "data must have labels"),
+    "no data": (lambda: kt.score(chain()), errors.BadInput, "x must be given for criterion 'taylor_gate'"),
+    "no labels": (lambda: kt.score(chain(), DATA[0], labels="given"), errors.BadInput, "x must have labels"),
+    "no labels in a tuple": (lambda: kt.score(chain(), (DATA[0],), labels="given"), errors.BadInput, "x must have labels"),
     "no labels in a data set": (
         lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA[0]).batch(4), labels="given"),
         errors.BadInput,
-        "data must have labels",
+        "x must have labels",
     ),
-    "fitting without labels": (lambda: fitted(chain(), DATA[:1]), errors.BadInput, "data must have labels"),
-    "an empty data set": (lambda: kt.score(chain(), EMPTY), errors.BadInput, "data must have at least one example"),
+    "fitting without labels": (lambda: fitted(chain(), DATA[:1]), errors.BadInput, "x must have labels"),
+    "an empty data set": (lambda: kt.score(chain(), EMPTY), errors.BadInput, "x must have at least one example"),
     "an empty tf.data": (
         lambda: kt.score(chain(), tf.data.Dataset.from_tensor_slices(DATA).batch(4).take(0)),
         errors.BadInput,
         "Received: an empty data set",
     ),
-    "fitting on an empty data set": (lambda: fitted(chain(), EMPTY), errors.BadInput, "data must have at least one example"),
+    "fitting on an empty data set": (lambda: fitted(chain(), EMPTY), errors.BadInput, "x must have at least one example"),
     "arrays of different lengths": (
         lambda: kt.score(chain(), (DATA[0], DATA[1][:5])),
         errors.BadInput,
@@ -220,7 +224,173 @@ CASES = {
         errors.BadInput,
         "examples must be a whole number of at least 1. Received: 0",
     ),
-    "data that is no data": (lambda: kt.score(chain(), 7), errors.BadInput, "data must be what `fit` takes"),
+    "data that is no data": (lambda: kt.score(chain(), 7), errors.BadInput, "x must be what `fit` takes"),
+    # labels that do not fit
+    "one-hot labels for a sparse loss": (
+        lambda: kt.score(chain(), DATA[0], np.eye(2)[DATA[1]]),
+        errors.BadInput,
+        "Received: y of shape (None, 2) for outputs of shape (None, 2) and the loss sparse_categorical_crossentropy (",
+    ),
+    "classes for a loss of one-hot labels": (
+        lambda: kt.score(chain(), *DATA, loss="categorical_crossentropy"),
+        errors.BadInput,
+        "Labels must fit the model's outputs and its loss. Received: y of shape (None,)",
+    ),
+    "classes that the model has not": (
+        lambda: kt.oracle(chain(), DATA[0], DATA[1] + 5),
+        errors.BadInput,
+        "outside the valid range of [0, 2)",
+    ),
+    "a class in the last batch that the model has not": (
+        lambda: kt.score(chain(), DATA[0], np.array([0] * 7 + [9]), batch_size=4),
+        errors.BadInput,
+        "outside the valid range of [0, 2)",
+    ),
+    "labels for two outputs": (
+        lambda: kt.prune(chain(), DATA[0], [DATA[1], DATA[1]], target=HALF),
+        errors.BadInput,
+        "Labels must fit the model's outputs and its loss. Received: y of shape (None,), (None,)",
+    ),
+    "labels of images": (
+        lambda: fitted(chain(), (DATA[0], np.zeros((8, 4, 4), int))),
+        errors.BadInput,
+        "Received: y of shape (None, 4, 4)",
+    ),
+    "texts as labels": (
+        lambda: kt.score(chain(), DATA[0], np.array(["a"] * 8)),
+        errors.BadInput,
+        "Labels must fit the model's",
+    ),
+    "a loss that does not exist": (
+        lambda: kt.score(chain(), *DATA, loss="nope"),
+        errors.BadInput,
+        "Could not interpret loss identifier: nope",
+    ),
+    "validation labels that do not fit": (
+        lambda: fitted(chain(), DATA, validation_data=(DATA[0], np.eye(2)[DATA[1]])),
+        errors.BadInput,
+        "Labels of validation_data must fit the model's outputs and its loss",
+    ),
+    "validation data that are no data": (
+        lambda: kt.prune(chain(), *DATA, target=HALF, validation_data=3),
+        errors.BadInput,
+        "validation_data must be what `fit` takes",
+    ),
+    "validation images of another size": (
+        lambda: fitted(chain(), DATA, validation_data=(DATA[0][:, :4], DATA[1])),
+        errors.BadInput,
+        "Inputs must have the model's input shapes. Received: [(2, 4, 8, 3)], expected [(None, 8, 8, 3)]",
+    ),
+    "class weights in a list": (
+        lambda: kt.score(chain(), *DATA, class_weight=[1, 2]),
+        errors.BadInput,
+        "class_weight must map classes to weights. Received: [1, 2]",
+    ),
+    # arguments in another order
+    "data before the model": (
+        lambda: kt.score(DATA[0], chain()),
+        errors.UnsupportedModel,
+        "Received: ndarray. A model comes first",
+    ),
+    "labels before inputs": (
+        lambda: kt.score(chain(), DATA[1], DATA[0]),
+        errors.BadInput,
+        "Inputs must have the model's input shapes. Received: [(8,)]",
+    ),
+    "the small model before the plan": (
+        lambda: kt.verify(chain(), chain(), kt.plan(scores(), HALF)),
+        errors.UnsupportedModel,
+        "small must be a keras.Model. Received: PruningPlan",
+    ),
+    "a plan in the place of a model": (
+        lambda: kt.rebuild(kt.plan(scores(), HALF), chain()),
+        errors.UnsupportedModel,
+        "model must be a keras.Model. Received: PruningPlan",
+    ),
+    "scores in the place of a plan": (
+        lambda: kt.rebuild(nets.chain(), scores()),
+        errors.BadInput,
+        "plan must be a kt.PruningPlan. Received: Scores. Make one with kt.plan(scores, target)",
+    ),
+    "inputs of another size, verified": (
+        lambda: kt.verify(nets.chain(), kt.PruningPlan({}), nets.chain(), DATA[0][:, :4]),
+        errors.BadInput,
+        "Inputs must have the model's input shapes",
+    ),
+    "a path before the model": (
+        lambda: kt.export_tflite("m.tflite", chain()),
+        errors.BadInput,
+        "path must be a path. Received: Sequential",
+    ),
+    "a path in the place of a model": (
+        lambda: kt.trace("model.keras"),
+        errors.UnsupportedModel,
+        "Load the model: keras.saving.load_model('model.keras')",
+    ),
+    "a model in the place of a path": (
+        lambda: kt.Scores.load(chain(), "scores.json"),
+        errors.BadInput,
+        "path must be a path. Received: Sequential",
+    ),
+    "a run folder that is a number": (
+        lambda: fitted(chain(), DATA, run_dir=3),
+        errors.BadInput,
+        "run_dir must be a path. Received: int",
+    ),
+    # other types
+    "a number as the target of a plan": (
+        lambda: kt.plan(scores(), 0.5),
+        errors.BadInput,
+        "target must be a kt.Target. Received: 0.5. Write kt.Target(macs=0.5)",
+    ),
+    "a model in the place of scores": (
+        lambda: kt.plan(chain(), HALF),
+        errors.BadInput,
+        "Make them with kt.score(model, x, y)",
+    ),
+    "several criteria": (
+        lambda: kt.score(chain(), *DATA, criterion=["l1", "l2"]),
+        errors.BadInput,
+        "kt.score_all(model, x, y, criteria=[...]) takes several",
+    ),
+    "criteria that are a number": (
+        lambda: kt.score_all(chain(), *DATA, criteria=3),
+        errors.BadInput,
+        "criteria must be a list. Received: 3",
+    ),
+    "labels in the place of where they come from": (
+        lambda: kt.score(chain(), *DATA, labels=DATA[1]),
+        errors.BadInput,
+        "Labels themselves are y",
+    ),
+    "a model in the place of a file": (
+        lambda: kt.measure(chain(), *DATA),
+        errors.BadInput,
+        "Convert it first: kt.measure(kt.quantize(model)",
+    ),
+    "keep a number": (lambda: kt.Constraints(keep=3), errors.BadInput, "Received: 3. Write keep=['stem']"),
+    "a layer that is a number": (
+        lambda: kt.plan(scores(), HALF, kt.Constraints(keep=[3])),
+        errors.UnknownName,
+        "Received: '3'. Known: conv1, conv2, logits",
+    ),
+    "bounds in a list": (lambda: kt.Constraints(bounds=[("a", (1, 2))]), errors.BadInput, "must be a dictionary"),
+    "bounds that are texts": (lambda: kt.Constraints(bounds={"a": ("1", "2")}), errors.BadInput, "'a': ('1', '2'). Write"),
+    "a plan in a list": (lambda: kt.PruningPlan([1]), errors.BadInput, "kept must map layers to the channels that stay"),
+    "a number of channels in a plan": (lambda: kt.PruningPlan({"conv1": 3}), errors.BadInput, "Write {'conv': (0, 2)}"),
+    "a power that is a text": (lambda: kt.Schedule(steps=2, power="a"), errors.BadInput, "must be a positive number"),
+    "no repair, as a text": (lambda: kt.Recipe(repair="none"), errors.BadInput, "Write repair=None"),
+    "no repair, as a truth value": (lambda: kt.Recipe(repair=False), errors.BadInput, "Write repair=None"),
+    "a name that is a part of two": (
+        lambda: kt.quantize(chain(), "int8"),
+        errors.UnknownName,
+        "Did you mean 'int8_ptq' or 'int8_qat'?",
+    ),
+    "a negative seed": (
+        lambda: kt.score(chain(), *DATA, examples=4, seed=-1),
+        errors.BadInput,
+        "seed must be a whole number of at least 0. Received: -1",
+    ),
     # numbers
     "NaN in a layer": (lambda: kt.score(with_nan(), DATA), errors.NonFiniteScores, "NaN or infinity in conv2"),
     "NaN in a kernel": (
@@ -231,7 +401,7 @@ CASES = {
     "NaN in the data": (
         lambda: kt.prune(chain(), DATA[0] * np.nan, DATA[1], target=HALF),
         errors.BadInput,
-        "data must be finite. Received: NaN or infinity in the inputs",
+        "Inputs must be finite. Received: NaN or infinity",
     ),
     "infinity in scores": (
         lambda: kt.Scores(kt.trace(nets.chain()), np.full(19, np.inf)),

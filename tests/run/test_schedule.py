@@ -3,6 +3,7 @@
 import pytest
 
 import keras_taylor as kt
+from tests import nets
 
 
 def test_linear_and_cubic_by_hand():
@@ -22,3 +23,10 @@ def test_budgets_run_from_the_whole_to_the_goal():
 def test_numbers_out_of_range(options):
     with pytest.raises(kt.errors.BadInput, match=r"Schedule\("):
         kt.Schedule(**options)
+
+
+def test_prune_says_that_it_has_one_step():
+    recipe = kt.Recipe(criterion="l1", schedule=kt.Schedule.linear(3))
+    with pytest.warns(UserWarning, match=r"removes all at once, and leaves Schedule\(steps=3.* out") as found:
+        kt.prune(nets.chain(), target=kt.Target(macs=0.6), recipe=recipe, verbose=0)
+    assert found[0].filename == __file__

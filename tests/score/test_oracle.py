@@ -271,11 +271,11 @@ def test_it_is_saved_loaded_and_planned_with(tmp_path):
 
 def test_bad_input():
     model, (x, y) = nets.compiled(nets.chain()), nets.images(4)
-    with pytest.raises(kt.errors.BadInput, match=r"data must be given for the oracle. Received: None"):
+    with pytest.raises(kt.errors.BadInput, match=r"x must be given for the oracle. Received: None"):
         kt.oracle(model, None)
-    with pytest.raises(kt.errors.BadInput, match="data must have labels"):
+    with pytest.raises(kt.errors.BadInput, match="x must have labels"):
         kt.oracle(model, x)
-    with pytest.raises(kt.errors.BadInput, match="data must be finite"):
+    with pytest.raises(kt.errors.BadInput, match="Inputs must be finite"):
         kt.oracle(model, (x * np.nan, y))
     kernel, bias = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([kernel * np.nan, bias])

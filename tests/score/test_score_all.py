@@ -315,7 +315,7 @@ class TestWarnings:
 class TestBadInput:
     def test_no_data(self):
         for name in ("apoz", "obd", "mutual_information", "blend"):
-            with pytest.raises(kt.errors.BadInput, match=rf"data must be given for criterion '{name}'. Received: None"):
+            with pytest.raises(kt.errors.BadInput, match=rf"x must be given for criterion '{name}'. Received: None"):
                 kt.score_all(nets.compiled(nets.chain()), criteria=["l1", name])
 
     def test_no_criteria(self):
@@ -340,11 +340,11 @@ class TestBadInput:
 
     def test_labels_that_are_no_classes(self):
         model, (x, _) = nets.compiled(nets.chain(), "mse"), nets.images(4)
-        with pytest.raises(kt.errors.BadInput, match="data must have one class per example"):
+        with pytest.raises(kt.errors.BadInput, match="y must have one class per example"):
             kt.score(model, (x, np.zeros((4, 2, 1), "float32")), criterion="mutual_information")
-        with pytest.raises(kt.errors.BadInput, match="data must have one class per example"):
+        with pytest.raises(kt.errors.BadInput, match="y must have one class per example"):
             kt.score(model, x, criterion="mutual_information")
-        with pytest.raises(kt.errors.BadInput, match="data must have one class per example"):
+        with pytest.raises(kt.errors.BadInput, match="y must have one class per example"):
             kt.score(model, x, criterion="mutual_information", labels="sampled")
 
     def test_a_net_without_scales(self):

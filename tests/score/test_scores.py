@@ -528,8 +528,12 @@ class TestLabels:
         assert [scores.settings["examples"] for scores in found.values()] == [12, 0, 12]
         np.testing.assert_array_equal(found["activation"].values, kt.score(chain, X, Y, criterion="activation").values)
 
+    def test_a_criterion_that_draws_its_own(self, chain):
+        found = kt.score_all(chain, X, Y, criteria=["obd", "obd_exact", "taylor2", "mutual_information"])
+        assert [scores.settings["labels"] for scores in found.values()] == ["sampled", "given", "given", "given"]
+
     def test_batches_with_and_without(self, chain):
-        with pytest.raises(kt.errors.BadInput, match="data must have labels"):
+        with pytest.raises(kt.errors.BadInput, match="x must have labels"):
             kt.score(chain, iter([(X[:4], Y[:4]), (X[4:],)]))
 
 
@@ -540,8 +544,10 @@ class TestFiles:
         for model in (chain, kt.trace(chain)):
             loaded = kt.Scores.load(tmp_path / "scores.json", model)
             np.testing.assert_array_equal(loaded.values, scores.values)
+            assert loaded == scores and hash(loaded) == hash(scores)
             assert (loaded.criterion, loaded.settings, str(loaded)) == (scores.criterion, scores.settings, str(scores))
         assert kt.Scores.from_json(scores.to_json(), chain).to_json() == scores.to_json()
+        assert scores != kt.score(chain, X, Y, seed=4) and scores != scores.absolute() and scores != 1
         assert "<table>" in scores._repr_html_() and "| conv1 |" in scores.render("markdown")
 
     def test_what_is_no_scores(self, chain, tmp_path):

@@ -190,9 +190,12 @@ def test_a_row_that_cannot_be_made_is_named_and_the_others_go_on(tmp_path, monke
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
+        ({"targets": 0.5}, BadInput, "targets must be a list. Received: 0.5. Write targets=[...]"),
+        ({"quantizers": "float32"}, BadInput, "quantizers must be a list. Received: 'float32'"),
+        ({"orders": "prune_quantize"}, BadInput, "orders must be a list"),
         ({"validation_data": None}, BadInput, "validation_data must be given"),
         ({"validation_data": X}, BadInput, "validation_data must have labels"),
-        ({"data": X}, BadInput, "data must have labels"),
+        ({"data": X}, BadInput, "x must have labels"),
         ({"targets": (1.2,)}, BadInput, "shares of the MACs in (0, 1]"),
         ({"targets": ()}, BadInput, "targets must be different"),
         ({"targets": (1e-6,)}, InfeasibleTarget, ""),

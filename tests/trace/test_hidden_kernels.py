@@ -449,9 +449,9 @@ class TestNothingIsLeftBehind:
 
 class TestRulesOfYours:
     def test_kernels_that_a_rule_forgets_are_counted(self, monkeypatch):
-        from keras_taylor.rules import _base
+        from keras_taylor.rules import _registry
 
-        monkeypatch.setattr(_base, "_REGISTRY", dict(_base._REGISTRY))
+        monkeypatch.setattr(_registry, "_REGISTRY", dict(_registry._REGISTRY))
 
         @kt.register_rule(Deep)
         class Careless(kt.rules.LayerRule):

@@ -7,17 +7,23 @@ from typing import Any
 import numpy as np
 
 from keras_taylor._cli.sources.images import Images, Wanted
-from keras_taylor._cli.sources.named import ARRAYS
-from keras_taylor.errors import BadInput
+from keras_taylor._cli.sources.kinds import ARRAYS
+from keras_taylor.errors import BadInput, listed
 
 
 def read(path: str, wanted: Wanted) -> Images:
     """The arrays `x_train`, `y_train`, `x_test` and `y_test`, scaled."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ARRAYS}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+            arrays = {name: archive[name] for name in archive.files if name in ARRAYS}
+            found = archive.files
+    except (OSError, ValueError, AttributeError) as error:
         raise BadInput(f"npz: must name a file with {', '.join(ARRAYS)}. Received: {path!r} ({error}).") from None
+    if len(arrays) < len(ARRAYS):
+        raise BadInput(
+            f"npz: must name a file with {', '.join(ARRAYS)}. Received: {path!r} with {listed(found, most=8) or 'nothing'}. "
+            f"Write one with numpy.savez(path, {', '.join(f'{name}=...' for name in ARRAYS)})."
+        )
     for name in ("x_train", "x_test"):
         if arrays[name].shape[1:] != wanted.shape:
             raise BadInput(f"{name} must have images of {wanted.shape}. Received: {arrays[name].shape[1:]} in {path!r}.")

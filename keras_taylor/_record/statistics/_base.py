@@ -35,12 +35,14 @@ class Statistic(ABC):
         source: `WEIGHTS`, `DATA` or `LOSS`: what it is computed from.
         per_channel: whether what it finds has a column per channel already, not one per position that is read.
         takes_sampled_labels: whether it has a meaning where labels are drawn from the model's predictions.
+        draws_labels: whether it draws labels from them itself, whatever labels are given.
     """
 
     name: ClassVar[str]
     source: ClassVar[str] = DATA
     per_channel: ClassVar[bool] = False
     takes_sampled_labels: ClassVar[bool] = True
+    draws_labels: ClassVar[bool] = False
 
     def caveats(self, graph: ChannelGraph, kinds: list[str]) -> list[str]:
         """Warnings about what it does not tell of a model.

@@ -24,6 +24,8 @@ class FisherInformation(BackwardStatistic):
     One backward pass per draw: the mean of the squared contributions.
     """
 
+    draws_labels = True
+
     def caveats(self, graph: ChannelGraph, kinds: list[str]) -> list[str]:
         """Of outputs that are no probabilities."""
         if set(kinds) <= LIKELIHOODS:

@@ -25,12 +25,10 @@ class Classes(Statistic):
             BadInput: the labels are not one class per example.
         """
         if y is None or keras.tree.is_nested(y):
-            raise BadInput("data must have one class per example for this criterion. Received: no labels, or several.")
+            raise BadInput("y must have one class per example for this criterion. Received: no labels, or several.")
         labels = class_indices(y)
         if labels.size != len(labels):
-            raise BadInput(
-                f"data must have one class per example for this criterion. Received: labels of shape {labels.shape}."
-            )
+            raise BadInput(f"y must have one class per example for this criterion. Received: labels of shape {labels.shape}.")
         return labels.reshape(-1).astype(np.int64)
 
     def example(self, rng: np.random.Generator, examples: int, channels: int) -> NDArray[np.int64]:

@@ -18,13 +18,16 @@ def kind_and_name(source: str) -> tuple[str, str]:
 
     Raises:
         UnknownName: a kind that does not exist.
-        BadInput: a path that is missing, or not there.
+        BadInput: a path without its kind, that is missing, or not there.
 
     Example:
         >>> kind_and_name("tfds:mnist")
         ('tfds', 'mnist')
     """
-    kind, _, name = source.partition(":")
+    kind, colon, name = source.partition(":")
+    if not colon and kind not in KINDS and ("." in source or "/" in source):
+        kind = "folder" if Path(source).is_dir() else "npz"
+        raise BadInput(f"data must be digits, npz:PATH, folder:PATH or tfds:NAME. Received: {source!r}. Write {kind}:{source}.")
     if kind not in KINDS:
         raise unknown_name("The kind of data", kind, KINDS)
     if (kind == "digits") == bool(name):

@@ -15,7 +15,7 @@ INTERRUPTED = 130  # what shells expect after Control-C
 
 
 @contextmanager
-def clear_endings(kept_in: Path | None = None) -> Iterator[None]:
+def told_in_words(kept_in: Path | None = None) -> Iterator[None]:
     """What the user can mend, and Control-C, are said in words instead of a traceback.
 
     Args:

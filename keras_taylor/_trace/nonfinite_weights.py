@@ -13,7 +13,7 @@ CHECK_FOR_NAN = "Check the model's weights and the data for NaN, and that the lo
 """What errors about NaN and infinity end with."""
 
 
-def broken_weights(graph: ChannelGraph) -> list[str]:
+def layers_with_nan(graph: ChannelGraph) -> list[str]:
     """Names of the layers with NaN or infinity among their weights."""
     weights = [(step.call.name, w) for step in graph.steps for w in getattr(step.call.operation, "weights", ())]
     return list(dict.fromkeys(name for name, weight in weights if not np.isfinite(_numbers(weight)).all()))
