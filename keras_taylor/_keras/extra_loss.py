@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import tensorflow as tf
+
 from keras_taylor._keras.model import feed, pack_outputs
 from keras_taylor._keras.program import Call, Program, Tensor
 
@@ -17,8 +19,8 @@ Extra = Callable[[Sequence[Any], Sequence[Any]], Any]
 def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Extra) -> Iterator[None]:
     """Inside the block, a training step of `model` minimises its own loss plus `extra`; evaluation is as it was.
 
-    The forward pass that training makes anyway gives the wanted tensors. It is the model's own `fit` that trains, so callbacks
-    see the model itself.
+    The forward pass that training makes anyway gives the wanted tensors, and the loss that is logged is without `extra`. It is
+    the model's own `fit` that trains, so callbacks see the model itself.
 
     Args:
         model: functional, and compiled.
@@ -39,7 +41,10 @@ def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Ex
 
     def compute_both(x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
         loss = compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-        return loss + extra(*seen.pop()) if training and seen else loss
+        if not (training and seen):
+            return loss
+        more = extra(*seen.pop())
+        return loss + more - tf.stop_gradient(more)  # the loss that is shown stays the model's own
 
     model.call, model.compute_loss = call_and_see, compute_both
     model.train_function = None  # one that was compiled before knows nothing of this

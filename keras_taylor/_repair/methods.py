@@ -65,8 +65,10 @@ def methods_for(given: Methods) -> Auto | Chain:
     if isinstance(given, Auto):
         return given
     listed = (given,) if isinstance(given, (str, RepairMethod)) else tuple(given) if isinstance(given, Sequence) else ()
-    if not listed:
-        raise BadInput(f"method must name at least one of {(*METHODS, 'auto')}. Received: {given!r}.")
+    if not listed or listed == ("none",):
+        raise BadInput(
+            f"method must name at least one of {(*METHODS, 'auto')}. Received: {given!r}. In a recipe, repair=None is none."
+        )
     return Auto() if listed == ("auto",) else tuple(_method(one) for one in listed)
 
 

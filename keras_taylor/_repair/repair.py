@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from keras_taylor._keras.inputs import read_inputs
+from keras_taylor._keras.program import check_model
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
@@ -100,6 +101,7 @@ def repair(
     methods, verbose, examples = methods_for(method), verbosity(verbose), whole_number("examples", examples)
     _check(plan, x)
     graph = as_graph(model)
+    check_model(small, "small")
     keep = graph.keep_labels(to_mask(graph, plan))
     if [tuple(w.shape) for w in small.weights] != [tuple(w.shape) for w in rebuild(graph, plan).weights]:
         raise PlanMismatch("small must be kt.rebuild(model, plan). Received: a model whose weights have other shapes.")

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._measure.latency_budget import TRIES, Stopwatch
-from keras_taylor._output.files import write_atomically, write_text
+from keras_taylor._output.files import as_path, write_atomically, write_text
 from keras_taylor._output.run_dir import writable_folder
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
@@ -204,7 +204,8 @@ def run_folder(run_dir: str | Path | None) -> Path | None:
     """
     if run_dir is None:
         return None
-    there = [name for name in FILES if (Path(run_dir) / name).exists()]
+    root = as_path(run_dir, "run_dir")
+    there = [name for name in FILES if (root / name).exists()]
     if there:
         raise BadInput(
             f"run_dir must be a folder without another run: a run cannot be continued, and its files are not written over. "

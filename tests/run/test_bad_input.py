@@ -113,7 +113,7 @@ CASES = {
     "a recipe that is a name": (
         lambda: kt.prune(chain(), *DATA, target=HALF, recipe="taylor"),
         errors.BadInput,
-        "recipe must be a kt.Recipe. Received: 'taylor'",
+        "recipe must be a kt.Recipe, or 'paper'. Received: 'taylor'",
     ),
     "data and x": (lambda: kt.prune(chain(), DATA, data=DATA, target=HALF), errors.BadInput, "Pass x alone"),
     "an empty target": (lambda: kt.Target(), errors.BadInput, "Target must have a budget"),

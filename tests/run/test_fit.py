@@ -1,6 +1,7 @@
 """`kt.prune` and `kt.fit_with_pruning` on scikit-learn's handwritten digits."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,10 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 import keras_taylor as kt
+from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._rebuild import rebuild
+from keras_taylor._repair.reconstruction import Reconstruction
+from keras_taylor._run.recipe import recipe_for
 from tests import nets
 
 layers = keras.layers
@@ -362,3 +366,65 @@ def test_what_layers_add_is_loss_enough(kind):
     result = kt.fit_with_pruning(model, data, target=kt.Target(macs=0.7), epochs=2, shuffle=kind != "data set", verbose=0)
     assert kt.trace(result.model).macs <= 0.7 * kt.trace(model).macs
     assert result.history.history["loss"][-1] < before
+
+
+class TestDistillation:
+    """Training beside the unpruned model."""
+
+    PLAIN = kt.Recipe(repair=None, schedule=kt.Schedule(steps=1))
+
+    def test_the_distance_is_learned_away_and_nothing_stays_patched(self, trained_model):
+        def distance(result):
+            graph, small = kt.trace(trained_model), kt.trace(result.model)
+            keep = graph.keep_labels(to_mask(graph, result.plan))
+            objective = Reconstruction(graph, keep, small)
+            batch = [tf.constant(VALIDATION[0])]
+            return float(tf.reduce_sum(objective.distances(batch, objective.targets(batch))))
+
+        found = {}
+        for weight in (0.0, 1.0):
+            recipe = replace(self.PLAIN, distill=weight)
+            found[weight] = kt.fit_with_pruning(
+                trained_model, *TRAIN, target=kt.Target(macs=0.5), epochs=3, recipe=recipe, verbose=0
+            )
+            assert found[weight].report.settings["distill"] == weight
+        assert distance(found[1.0]) < 0.7 * distance(found[0.0])
+        assert "call" not in vars(found[1.0].model) and "compute_loss" not in vars(found[1.0].model)
+        found[1.0].model.fit(*SMALL, verbose=0)
+
+    def test_a_callback_that_raises_leaves_nothing_patched(self, trained_model):
+        seen = []
+
+        class Stop(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                seen.append(self.model)
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            kt.fit_with_pruning(
+                trained_model, *SMALL, target=kt.Target(macs=0.5), epochs=1, recipe=self.PLAIN, callbacks=[Stop()], verbose=0
+            )
+        assert "call" not in vars(seen[0]) and "compute_loss" not in vars(seen[0])
+
+    def test_the_loss_that_is_logged_is_the_models_own(self, trained_model):
+        def logged(weight):
+            recipe, still = replace(self.PLAIN, distill=weight), keras.optimizers.SGD(0.0)
+            target = kt.Target(macs=0.5)
+            result = kt.fit_with_pruning(
+                trained_model, *SMALL, target=target, epochs=1, optimizer=still, recipe=recipe, verbose=0
+            )
+            return result.history.history
+
+        assert logged(1.0) == pytest.approx(logged(0.0), rel=1e-4)
+
+    def test_the_best_weights_stay_and_it_is_said(self, trained_model):
+        wild = keras.optimizers.SGD(5.0)
+        result = kt.fit_with_pruning(
+            trained_model, *SMALL, target=kt.Target(macs=0.8), epochs=2, optimizer=wild, validation_data=VALIDATION,
+            recipe=self.PLAIN, verbose=0,
+        )  # fmt: skip
+        assert result.report.settings["kept"] == "the start by val_accuracy"
+        assert result.report["final"].metrics == pytest.approx(result.report["pruned 1"].metrics)
+
+    def test_the_papers_recipe(self):
+        assert recipe_for("paper") == kt.Recipe(criterion="taylor", rank="score", repair=None, distill=0)
