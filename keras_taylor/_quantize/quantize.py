@@ -12,7 +12,7 @@ from keras_taylor._quantize.convert import convert
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.verify import relative_error
 from keras_taylor._trace.graph import as_graph
-from keras_taylor.errors import ConversionError, ExportMismatch, warn
+from keras_taylor.errors import ConversionError, ExportMismatch, warn, whole_number
 from keras_taylor.litert._model import interpreter_class
 from keras_taylor.quantizers import Prepared, Quantizer, quantizer_for
 from keras_taylor.quantizers._checks import check_convertible
@@ -21,16 +21,25 @@ _FAR = 0.25
 """An error of which the user should know."""
 
 
-def quantize(model: Any, quantizer: str | Quantizer | None = None, *, seed: int = 0, verbose: Any = "auto") -> TFLiteFile:
+def quantize(
+    model: Any,
+    quantizer: str | Quantizer | None = None,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    verbose: Any = "auto",
+) -> TFLiteFile:
     """Convert a model to LiteRT in the given precision, run the file, and compare it with the model.
-
-    The file takes one example at a time, or any batch size after `interpreter.resize_tensor_input`.
 
     Args:
         model: a built Functional or Sequential model, or what `kt.trace` made of it; it is not changed. For `Int8QAT` it
             must be compiled, or the quantizer name a loss.
         quantizer: `kt.Float16()`, `kt.DynamicRange()`, `kt.Int8PTQ(calibration)`, `kt.Int8QAT(data)` or another one of
             `kt.quantizers`, the name of one that needs no data, or None for float32.
+        batch_size: how many examples the file takes at a time. With 1, no operation is there only to find the batch size out
+            (`SHAPE`, `PACK`), which runtimes for microcontrollers refuse, and recurrent layers convert. None keeps the batch
+            size that the model's inputs fix; where they fix none, the file takes one example at a time, or any number after
+            `interpreter.resize_tensor_input`.
         seed: for the random inputs of the check.
         verbose: progress of training for `Int8QAT`, as in `fit`: 0 is silent; nothing else is shown.
 
@@ -38,7 +47,8 @@ def quantize(model: Any, quantizer: str | Quantizer | None = None, *, seed: int 
         The file, and the model that it came from.
 
     Raises:
-        BadInput: missing or unusable calibration data, an unknown length in an input, mixed precision.
+        BadInput: missing or unusable calibration data, an unknown length in an input, mixed precision, or a batch size that
+            the model cannot take.
         UnsupportedModel: for `Int8QAT`, a layer has no tf_keras form.
         ConversionError: the converter refuses an operation.
         ExportMismatch: the file computes something else than the model.
@@ -52,12 +62,15 @@ def quantize(model: Any, quantizer: str | Quantizer | None = None, *, seed: int 
     """
     chosen = quantizer_for(quantizer)
     verbosity(verbose)
+    batch_size = None if batch_size is None else whole_number("batch_size", batch_size)
     interpreter_class()  # an error before any work
     graph = as_graph(model)
     check_convertible(graph)
     chosen.check()
     with unchanged():
-        prepared = chosen.prepare(graph, seed=seed, verbose=verbose)
+        # Only where it is asked for: a quantizer of a user's own need not know it.
+        fixed = {} if batch_size is None else {"batch_size": batch_size}
+        prepared = chosen.prepare(graph, seed=seed, verbose=verbose, **fixed)
         content = convert(prepared.function, chosen, graph.program, prepared.examples)
         names = tuple(argument(name) for name in graph.program.input_names)
         return _checked(TFLiteFile(content, chosen, prepared.model, 0.0, names), prepared)

@@ -57,6 +57,11 @@ class TFLiteFile(Result):
         return float_operations(self.content)
 
     @cached_property
+    def batch_size(self) -> int | None:
+        """How many examples the file takes at a time, no more and no less; None for any number."""
+        return self.lite().batch_size
+
+    @cached_property
     def note(self) -> dict[str, Any]:
         """What the file says about itself: model, quantizer, versions, hash of the plan; empty before it is saved."""
         return note_in(self.content) or {}
@@ -94,6 +99,7 @@ class TFLiteFile(Result):
         made = table(f"{self.model.name} as a .tflite file", ("", "value"))
         made.add_row("precision", self.quantizer.name)
         made.add_row("bytes", f"{self.size:,}")
+        made.add_row("batch size", str(self.batch_size or "any"))
         made.add_row("largest relative error", f"{self.max_relative_error:.1e}")
         in_float = ", ".join(f"{count} {kind}" for kind, count in self.float_operations.items())
         made.add_row("computed in float32", in_float or "nothing")
@@ -105,6 +111,7 @@ class TFLiteFile(Result):
         return {
             "model": self.model.name,
             "quantizer": self.quantizer.name,
+            "batch_size": self.batch_size,
             "plan": None if plan is None else hashlib.sha256(plan.to_json().encode()).hexdigest(),
             "versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}
             | {"python": platform.python_version()},

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_taylor._keras.fixed_batch import in_batches, own_batch_size
 from keras_taylor._keras.model import feed, pack_inputs
 from keras_taylor._keras.program import Call, Program, infer
 from keras_taylor._output.deprecations import renamed
@@ -122,9 +123,13 @@ def silenced(graph: ChannelGraph, keep: Keep, inputs: Sequence[Any]) -> list[Any
 
 
 def run(model: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of a functional model in inference, as a flat list of arrays."""
-    packed = pack_inputs(model, inputs)
-    return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(packed, training=False))]
+    """Outputs of a functional model in inference, as a flat list of arrays, for any number of examples."""
+
+    def once(flat: list[Any]) -> list[Any]:
+        packed = pack_inputs(model, flat)
+        return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(packed, training=False))]
+
+    return in_batches(once, inputs, own_batch_size(model))
 
 
 def example_inputs(program: Program, seed: int, batch: int = 2, unknown: int = 32) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.fixed_batch import in_batches
 from keras_taylor._output.optional import optional
 from keras_taylor.errors import BadInput, whole_number
 from keras_taylor.litert._flatbuffer import File, file_bytes, float_operations, note_in
@@ -81,13 +82,12 @@ class LiteModel:
                     raise
             self._batch = 1
             self._load()
-        total = len(arrays[0])
-        parts = []
-        for start in range(0, total, self._batch):
-            rows = np.arange(start, start + self._batch)
-            found = self._run([x[rows.clip(max=total - 1)] for x in arrays])  # the last part is filled up
-            parts.append([x[: total - start] for x in found])
-        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+        return in_batches(self._run, arrays, self._batch)
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many examples the file takes at a time, no more and no less; None for any number."""
+        return self._batch
 
     @property
     def note(self) -> dict[str, Any]:

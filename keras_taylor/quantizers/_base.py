@@ -94,16 +94,17 @@ class Quantizer:
                     "tf.data.Dataset or a PyDataset."
                 )
 
-    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto") -> Prepared:
+    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """What a file of this precision is made of.
 
         Args:
             graph: the traced model, which is not changed.
             seed: for random inputs to compare on.
             verbose: as in `fit`, where the model is trained.
+            batch_size: how many examples the function takes at a time; None for what the model takes, which is mostly open.
         """
         inputs = example_inputs(graph.program, seed, batch=1)
-        return Prepared(serving(graph.model), graph.model, inputs, run(graph.model, inputs))
+        return Prepared(serving(graph.model, batch_size), graph.model, inputs, run(graph.model, inputs))
 
     def configure(self, converter: Any, examples: Examples | None = None) -> None:
         """Ask a `tf.lite.TFLiteConverter` for this precision; `examples` are those of `prepare`."""

@@ -81,7 +81,7 @@ class Int8QAT(Integer):
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
         verbosity(self.verbose)
 
-    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto") -> Prepared:
+    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """A trained copy of the model, and what its tf_keras form computes with rounding simulated."""
         model = graph.model
         shown = verbosity(verbose if self.verbose == "auto" else self.verbose)
@@ -98,7 +98,9 @@ class Int8QAT(Integer):
         )
         trained, copy = _training.train(graph, training)
         inputs = read_inputs(model, graph.program, self.data, 32, _COMPARED, self.seed)
-        return Prepared(_training.serving(trained, input_specs(model)), copy, inputs, _training.outputs(trained, inputs))
+        return Prepared(
+            _training.serving(trained, input_specs(model, batch_size)), copy, inputs, _training.outputs(trained, inputs)
+        )
 
     def stand_in(self, integers: bool = False) -> Quantizer:
         """The same arithmetic without training."""
