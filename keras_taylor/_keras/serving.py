@@ -29,11 +29,17 @@ def input_specs(model: Any, batch_size: int | None = None) -> list[Any]:
     return [tf.TensorSpec([size, *x.shape[1:]], x.dtype, name=argument(x.name)) for x in functional(model).inputs]
 
 
-def serving(model: Any, batch_size: int | None = None) -> Any:
-    """The model in inference as a concrete function of its flat inputs, with the batch size of `input_specs`."""
+def serving(model: Any, batch_size: int | None = None, *, like: Any = None) -> Any:
+    """The model in inference as a concrete function of its flat inputs, with the batch size of `input_specs`.
+
+    Args:
+        model: a functional model.
+        batch_size: as for `input_specs`.
+        like: the model that names the inputs; the model itself by default.
+    """
     source = functional(model)
 
-    @tf.function(input_signature=input_specs(model, batch_size), autograph=False)
+    @tf.function(input_signature=input_specs(like or model, batch_size), autograph=False)
     def serve(*inputs: Any) -> Any:
         fed = pack_inputs(source, inputs)
         return tuple(keras.tree.flatten(model(fed, training=False)))

@@ -73,7 +73,7 @@ def quantize(
         prepared = chosen.prepare(graph, seed=seed, verbose=verbose, **fixed)
         content = convert(prepared.function, chosen, graph.program, prepared.examples)
         names = tuple(argument(name) for name in graph.program.input_names)
-        return _checked(TFLiteFile(content, chosen, prepared.model, 0.0, names), prepared)
+        return _checked(TFLiteFile(content, chosen, prepared.model, 0.0, names, weights=prepared.weights), prepared)
 
 
 def _checked(made: TFLiteFile, prepared: Prepared) -> TFLiteFile:

@@ -34,9 +34,9 @@ class TFLiteFile(Result):
         model: the Keras model that it stands for: for `Int8QAT` a copy with the trained weights, otherwise the model itself.
         max_relative_error: largest difference between the file's outputs, run by LiteRT, and this model's, relative to the
             largest magnitude of an output. On calibration or training examples where there are any, else on random inputs.
-            For `Int8QAT`, the difference from the trained model with rounding simulated.
         inputs: names of the file's inputs, in the model's order.
         path: where it was saved; None before that.
+        weights: for `Int8QAT`, which weights were kept, and by what; else empty.
     """
 
     content: bytes
@@ -45,6 +45,7 @@ class TFLiteFile(Result):
     max_relative_error: float
     inputs: tuple[str, ...]
     path: Path | None = None
+    weights: str = ""
 
     @property
     def size(self) -> int:
@@ -101,6 +102,8 @@ class TFLiteFile(Result):
         made.add_row("bytes", f"{self.size:,}")
         made.add_row("batch size", str(self.batch_size or "any"))
         made.add_row("largest relative error", f"{self.max_relative_error:.1e}")
+        if self.weights:
+            made.add_row("weights", self.weights)
         in_float = ", ".join(f"{count} {kind}" for kind, count in self.float_operations.items())
         made.add_row("computed in float32", in_float or "nothing")
         if self.path is not None:
@@ -112,6 +115,7 @@ class TFLiteFile(Result):
             "model": self.model.name,
             "quantizer": self.quantizer.name,
             "batch_size": self.batch_size,
+            **({"weights": self.weights} if self.weights else {}),
             "plan": None if plan is None else hashlib.sha256(plan.to_json().encode()).hexdigest(),
             "versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}
             | {"python": platform.python_version()},

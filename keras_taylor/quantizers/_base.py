@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar
+
+from typing_extensions import Unpack
 
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.serving import serving
@@ -28,6 +30,7 @@ class Prepared:
         expected: what the file should compute for them, one array per output.
         examples: yields the inputs of single calls, by name, to take the ranges of activations from; None where they are
             not needed.
+        weights: where the model was trained: in words, which weights were kept.
     """
 
     function: Any
@@ -35,6 +38,18 @@ class Prepared:
     inputs: list[Any]
     expected: list[Any]
     examples: Examples | None = None
+    weights: str = ""
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Options of training that a precision can be given; see `kt.Int8QAT`."""
+
+    epochs: int | None
+    steps_per_epoch: int | None
+    batch_size: int | None
+    optimizer: Any
+    learning_rate: float | None
+    seed: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,19 +148,14 @@ class Quantizer:
         """
         return self
 
-    def with_training(
-        self,
-        *,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        batch_size: int | None = None,
-        optimizer: Any = None,
-        learning_rate: float | None = None,
-        seed: int | None = None,
-    ) -> Quantizer:
-        """The same precision, trained with these options, as those of `kt.Int8QAT`; None keeps what it has.
+    def with_training(self, **options: Unpack[TrainingOptions]) -> Quantizer:
+        """The same precision, trained with these options; None keeps what it has.
 
         A precision that is not trained for stays as it is.
+
+        Args:
+            **options: some of those of `kt.Int8QAT`: `epochs`, `steps_per_epoch`, `batch_size`, `optimizer`, `learning_rate`,
+                `seed`.
         """
         return self
 
