@@ -9,6 +9,7 @@ from keras_taylor._keras.process import unchanged
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._keras.serving import argument
 from keras_taylor._quantize.convert import convert
+from keras_taylor._quantize.float_parts import say_what_is_float
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.verify import relative_error
 from keras_taylor._trace.graph import as_graph
@@ -73,7 +74,10 @@ def quantize(
         prepared = chosen.prepare(graph, seed=seed, verbose=verbose, **fixed)
         content = convert(prepared.function, chosen, graph.program, prepared.examples)
         names = tuple(argument(name) for name in graph.program.input_names)
-        return _checked(TFLiteFile(content, chosen, prepared.model, 0.0, names, weights=prepared.weights), prepared)
+        made = _checked(TFLiteFile(content, chosen, prepared.model, 0.0, names, weights=prepared.weights), prepared)
+        if chosen.integer:
+            say_what_is_float(made, [call.name for call in graph.program.calls])
+        return made
 
 
 def _checked(made: TFLiteFile, prepared: Prepared) -> TFLiteFile:

@@ -19,6 +19,7 @@ from keras_taylor._output.results import Result
 from keras_taylor._output.tables import table
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor.litert import LiteModel
+from keras_taylor.litert._device import device_name
 from keras_taylor.litert._flatbuffer import float_operations, note_in, with_note
 from keras_taylor.quantizers import Quantizer
 
@@ -64,7 +65,7 @@ class TFLiteFile(Result):
 
     @cached_property
     def note(self) -> dict[str, Any]:
-        """What the file says about itself: model, quantizer, versions, hash of the plan; empty before it is saved."""
+        """What the file says about itself: model, quantizer, versions, processor, plan's hash; empty before it is saved."""
         return note_in(self.content) or {}
 
     def lite(self, threads: int = 1) -> LiteModel:
@@ -116,6 +117,7 @@ class TFLiteFile(Result):
             "quantizer": self.quantizer.name,
             "batch_size": self.batch_size,
             **({"weights": self.weights} if self.weights else {}),
+            "device": device_name(),  # which ran the check
             "plan": None if plan is None else hashlib.sha256(plan.to_json().encode()).hexdigest(),
             "versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}
             | {"python": platform.python_version()},

@@ -60,7 +60,8 @@ def sweep(
         `"quantize_while_pruning"`: `Int8QAT` only. Fine-tuning between the removals is quantization-aware. The epochs are
         those of `Int8QAT` after `"prune_quantize"`: `epochs`, and those of the quantizer.
 
-    A row that cannot be made (a layer that a quantizer does not support) is left out, and named in `table.skipped`.
+    Before the first epoch, the unpruned model is converted in every precision: one in which there is no file is left out, and
+    so is a row that cannot be made later. `table.skipped` names them with the reason.
 
     Args:
         model: a built, compiled Functional or Sequential classifier; it is not changed.
@@ -88,6 +89,7 @@ def sweep(
         BadInput: something that cannot work, or a `run_dir` of another sweep; before any work.
         UnknownName: a quantizer, an order, a criterion or a method of repair that does not exist.
         InfeasibleTarget: a target that cannot be reached.
+        ConversionError: the model has no file in float32, or in none of the precisions.
 
     Example:
         >>> import keras, numpy as np, tempfile, keras_taylor as kt

@@ -68,6 +68,7 @@ class Quantizer:
         least_elements: kernels with fewer elements stay in float32.
         tolerance: largest error of a file, relative to the largest output. At 1, putting out zero would be no worse.
         trains: whether the model is trained for the precision.
+        integer: whether files shall compute in integers: what stays in float is warned about.
 
     Example:
         >>> from dataclasses import dataclass
@@ -89,6 +90,7 @@ class Quantizer:
     least_elements: ClassVar[int] = 0
     tolerance: ClassVar[float] = 1.0
     trains: ClassVar[bool] = False
+    integer: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)  # until it is registered; never that of its base class
@@ -108,6 +110,17 @@ class Quantizer:
                     f"{name} of {type(self).__name__} must be readable more than once. Received: an iterator. Pass arrays, a "
                     "tf.data.Dataset or a PyDataset."
                 )
+
+    def check_graph(self, graph: ChannelGraph) -> None:
+        """Called before any work with a model of which no copy is trained yet; what conversion finds out is not asked here.
+
+        Args:
+            graph: the traced model.
+
+        Raises:
+            UnsupportedModel: what trains for this precision cannot take the model.
+            MissingPackage: what trains for it is not installed.
+        """
 
     def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """What a file of this precision is made of.

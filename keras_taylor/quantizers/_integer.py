@@ -26,6 +26,7 @@ class Integer(Quantizer):
 
     weight_bits = 8
     activation_bits = 8
+    integer = True
     types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
 
     def __post_init__(self) -> None:

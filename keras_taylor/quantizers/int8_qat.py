@@ -18,6 +18,7 @@ from keras_taylor.errors import BadInput, whole_number
 from keras_taylor.quantizers import _training
 from keras_taylor.quantizers._base import Examples, Prepared, Quantizer, TrainingOptions, register_quantizer
 from keras_taylor.quantizers._integer import Integer
+from keras_taylor.quantizers._lowering import lower
 from keras_taylor.quantizers._tf_keras_bridge import libraries
 from keras_taylor.quantizers.int8_ptq import Int8PTQ
 
@@ -85,9 +86,14 @@ class Int8QAT(Integer):
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
         verbosity(self.verbose)
 
+    def check_graph(self, graph: ChannelGraph) -> None:
+        """Whether TFMOT is there, and every layer has a tf_keras form."""
+        libraries()
+        lower(graph)
+
     def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """What calibration after training prepares, of a copy with the weights that training found."""
-        libraries()  # an error before any work
+        self.check_graph(graph)
         model, calibration = graph.model, self._calibration
         prepared = calibration.prepare(graph, seed=seed, verbose=verbose, batch_size=batch_size)  # errors before any training
         training = _training.Training(

@@ -166,7 +166,8 @@ class TestANewPrecision:
         assert file.quantizer == kind() and file.note["quantizer"] == "eights"
         assert file.size < 0.5 * kt.quantize(model).size
         found = kt.measure(file, runs=2, verbose=0)
-        assert (found.precision, found.bops) == ("eights", kt.bops(model, kind()))
+        # LiteRT rounds the activations of such files, too.
+        assert (found.precision, found.bops) == ("eights", kt.bops(model, kt.DynamicRange()))
         assert len(file_like(model, kind())) < file.size
         assert Cache(1, kind().stand_in().name).path != Cache(1, "float32").path
         assert kt.Target(latency=0.5, quantizer=kind(scale=2)) != kt.Target(latency=0.5, quantizer=kind())
