@@ -18,6 +18,7 @@ from keras_taylor._output.files import write_atomically
 from keras_taylor._output.results import Result
 from keras_taylor._output.tables import table
 from keras_taylor._plan.pruning_plan import PruningPlan
+from keras_taylor._quantize.agreement import OutputCheck
 from keras_taylor.litert import LiteModel
 from keras_taylor.litert._flatbuffer import float_operations, note_in, with_note
 from keras_taylor.quantizers import Quantizer
@@ -36,6 +37,7 @@ class TFLiteFile(Result):
             largest magnitude of an output. On calibration or training examples where there are any, else on random inputs.
             For `Int8QAT`, the difference from the trained model with rounding simulated.
         inputs: names of the file's inputs, in the model's order.
+        checks: the outputs one by one, and their channels, each relative to its own range.
         path: where it was saved; None before that.
     """
 
@@ -44,6 +46,7 @@ class TFLiteFile(Result):
     model: Any
     max_relative_error: float
     inputs: tuple[str, ...]
+    checks: tuple[OutputCheck, ...] = ()
     path: Path | None = None
 
     @property
@@ -101,6 +104,8 @@ class TFLiteFile(Result):
         made.add_row("bytes", f"{self.size:,}")
         made.add_row("batch size", str(self.batch_size or "any"))
         made.add_row("largest relative error", f"{self.max_relative_error:.1e}")
+        for check in self.checks:
+            made.add_row(f"of output {check.name}", str(check))
         in_float = ", ".join(f"{count} {kind}" for kind, count in self.float_operations.items())
         made.add_row("computed in float32", in_float or "nothing")
         if self.path is not None:
@@ -112,6 +117,7 @@ class TFLiteFile(Result):
             "model": self.model.name,
             "quantizer": self.quantizer.name,
             "batch_size": self.batch_size,
+            "check": [check.noted() for check in self.checks],
             "plan": None if plan is None else hashlib.sha256(plan.to_json().encode()).hexdigest(),
             "versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}
             | {"python": platform.python_version()},

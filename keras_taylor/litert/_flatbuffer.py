@@ -14,6 +14,10 @@ from keras_taylor.errors import BadInput
 
 _NOTE = b"keras_taylor"
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}
+_BOUNDED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION"}
+"""Operations whose integer outputs have the scale that LiteRT prescribes, whatever the data are."""
+_MOVES = {*_BORDERS, "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "SLICE", "STRIDED_SLICE", "GATHER"}
+"""Operations that leave values as they are."""
 
 
 @runtime_checkable
@@ -89,6 +93,39 @@ def float_operations(content: bytes) -> dict[str, int]:
             if name not in _BORDERS and any(tensor.type == schema.TensorType.FLOAT32 for tensor in tensors):
                 found[name] += 1
     return dict(found)
+
+
+def bounded_steps(content: bytes) -> dict[int, float]:
+    """For each output of the file, by the number of its tensor: the distance between two of its values.
+
+    0 unless all of it comes from functions whose scale LiteRT prescribes, and in integers.
+    """
+    file = _parsed(content)
+    graph = file.subgraphs[0]
+    makers = {int(tensor): operation for operation in graph.operators for tensor in operation.outputs}
+
+    def step(tensor: int) -> float:
+        if tensor not in makers:
+            return 0.0
+        name = _operation_name(file, makers[tensor])
+        if name in _BOUNDED:
+            return _scale(graph.tensors[tensor])
+        steps = [step(int(one)) for one in makers[tensor].inputs if int(one) in makers] if name in _MOVES else []
+        return max(steps) if steps and all(steps) else 0.0
+
+    return {int(tensor): step(int(tensor)) for tensor in graph.outputs}
+
+
+def _scale(tensor: Any) -> float:
+    """Of a tensor with one scale; 0 for others."""
+    scale = None if tensor.quantization is None else tensor.quantization.scale
+    return float(scale[0]) if scale is not None and len(scale) == 1 else 0.0
+
+
+def _operation_name(file: Any, operation: Any) -> str:
+    code = file.operatorCodes[operation.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return next(name for name, value in vars(_schema().BuiltinOperator).items() if value == number)
 
 
 def file_bytes(file: File) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +13,9 @@ from keras_taylor._keras.serving import serving
 from keras_taylor._rebuild.verify import example_inputs, run
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, unknown_name
+
+_COMPARED = 4
+"""Random examples on which a file is compared with the model: more than one, to see which outputs vary."""
 
 Examples = Callable[[], Iterator[dict[str, Any]]]
 
@@ -46,6 +49,10 @@ class Quantizer:
     two quantizers are equal when they are of one class, have equal options, and hold equal data. A field that holds data is
     declared `field(default=None, repr=False, metadata={"data": "what to pass when they are missing"})`.
 
+    Args:
+        allow_constant_channels: accept a file in which a channel of an output is constant that varies in the model. That is an
+            error else: boxes of 0 to 640 and scores of 0 to 1 in one output have one scale, on which all scores are 0.
+
     Attributes:
         name: what tables and the command line call it; the name that it is registered by.
         weight_bits: bits of the weights of convolutions and dense layers.
@@ -67,6 +74,8 @@ class Quantizer:
         >>> kt.quantize(model, "small").quantizer
         Small()
     """
+
+    allow_constant_channels: bool = field(default=False, kw_only=True, repr=False)
 
     name: ClassVar[str]
     weight_bits: ClassVar[int] = 32
@@ -103,7 +112,7 @@ class Quantizer:
             verbose: as in `fit`, where the model is trained.
             batch_size: how many examples the function takes at a time; None for what the model takes, which is mostly open.
         """
-        inputs = example_inputs(graph.program, seed, batch=1)
+        inputs = example_inputs(graph.program, seed, batch=_COMPARED)
         return Prepared(serving(graph.model, batch_size), graph.model, inputs, run(graph.model, inputs))
 
     def configure(self, converter: Any, examples: Examples | None = None) -> None:
