@@ -15,6 +15,7 @@ from keras_taylor._keras.serving import argument
 from keras_taylor._quantize.agreement import OutputCheck, check_output
 from keras_taylor._quantize.convert import convert
 from keras_taylor._quantize.tflite_file import TFLiteFile
+from keras_taylor._rebuild.float32_twin import float32_twin
 from keras_taylor._rebuild.verify import relative_error, run
 from keras_taylor._trace.graph import as_graph
 from keras_taylor.errors import ConversionError, ExportMismatch, listed, warn, whole_number
@@ -45,7 +46,8 @@ def quantize(
 
     Args:
         model: a built Functional or Sequential model, or what `kt.trace` made of it; it is not changed. For `Int8QAT` it
-            must be compiled, or the quantizer name a loss.
+            must be compiled, or the quantizer name a loss. Of mixed or half precision, a copy in float32 with the same weights
+            is made, compared with the model, and exported.
         quantizer: `kt.Float16()`, `kt.DynamicRange()`, `kt.Int8PTQ(calibration)`, `kt.Int8QAT(data)` or another one of
             `kt.quantizers`, the name of one that needs no data, or None for float32.
         batch_size: how many examples the file takes at a time. With 1, no operation is there only to find the batch size out
@@ -59,9 +61,8 @@ def quantize(
         The file, and the model that it came from.
 
     Raises:
-        BadInput: missing or unusable calibration data, an unknown length in an input, mixed precision, or a batch size that
-            the model cannot take.
-        UnsupportedModel: for `Int8QAT`, a layer has no tf_keras form.
+        BadInput: missing or unusable calibration data, an unknown length in an input, or a batch size that the model cannot take.
+        UnsupportedModel: a layer of half precision cannot be made again in float32; for `Int8QAT`, one has no tf_keras form.
         ConversionError: the converter refuses an operation.
         ExportMismatch: the file computes something else than the model, or a channel of an output that varies in the model is
             constant in the file.
@@ -81,6 +82,7 @@ def quantize(
     check_convertible(graph)
     chosen.check()
     with unchanged():
+        graph = float32_twin(graph, seed)
         # Only where it is asked for: a quantizer of a user's own need not know it.
         fixed = {} if batch_size is None else {"batch_size": batch_size}
         prepared = chosen.prepare(graph, seed=seed, verbose=verbose, **fixed)

@@ -32,7 +32,8 @@ class TFLiteFile(Result):
     Attributes:
         content: the bytes of the file.
         quantizer: its precision.
-        model: the Keras model that it stands for: for `Int8QAT` a copy with the trained weights, otherwise the model itself.
+        model: the Keras model that it stands for: for `Int8QAT` a copy with the trained weights, of a model of half
+            precision its copy in float32, otherwise the model itself.
         max_relative_error: largest difference between the file's outputs, run by LiteRT, and this model's, relative to the
             largest magnitude of an output. On calibration or training examples where there are any, else on random inputs.
             For `Int8QAT`, the difference from the trained model with rounding simulated.
