@@ -17,6 +17,8 @@ Every class is also a `ValueError`, so `except ValueError` works as it does with
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import operator
 import sys
 import warnings
@@ -97,6 +99,18 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
     if number is None or number < least or (most is not None and number > most):
         allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise BadInput(f"{name} must be a whole number {allowed}. Received: {value!r}.")
+    return number
+
+
+def positive(name: str, value: Any) -> float:
+    """`value`, a finite number above 0.
+
+    Raises:
+        BadInput: it is none; `name` says of what.
+    """
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
+        raise BadInput(f"{name} must be above 0 and finite. Received: {value!r}.")
     return number
 
 

@@ -43,6 +43,8 @@ def described(thing: Any) -> Any:
         return {str(name): described(value) for name, value in thing.items()}
     if isinstance(thing, (list, tuple)):
         return [described(value) for value in thing]
+    if hasattr(thing, "settings"):
+        return {"class": type(thing).__name__, **described(thing.settings())}
     # No repr: that of a function holds its address.
     return getattr(thing, "__qualname__", type(thing).__name__)
 

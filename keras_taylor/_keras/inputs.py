@@ -42,13 +42,18 @@ def read_inputs(model: Any, program: Program, data: Any, batch_size: int, exampl
     )
     if not fits:
         raise BadInput(f"data must have the model's input shapes. Received: {found}, expected {wanted}.")
-    if not all(np.isfinite(array).all() for array in arrays):
+    if not all(np.isfinite(array).all() for array in arrays if np.issubdtype(array.dtype, np.number)):
         raise BadInput("data must be finite. Received: NaN or infinity.")
     # Copies of one example must not lie on both sides of a split.
-    hashes = [hash(b"".join(array[i].tobytes() for array in arrays)) for i in range(len(arrays[0]))]
+    hashes = [hash(tuple(_bytes(array[i]) for array in arrays)) for i in range(len(arrays[0]))]
     distinct = np.sort(np.unique(hashes, return_index=True)[1])
     order = distinct[np.random.default_rng(seed).permutation(len(distinct))]
-    return [array[order].astype(t.dtype) for array, t in zip(arrays, program.inputs, strict=True)]
+    dtypes = ["object" if tensor.dtype == "string" else tensor.dtype for tensor in program.inputs]
+    return [array[order].astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
+
+
+def _bytes(example: Any) -> bytes:
+    return repr(example.tolist()).encode() if example.dtype == object else example.tobytes()  # strings are objects
 
 
 def _in_order(model: Any, given: Iterable[Batch]) -> Iterator[list[Any]]:

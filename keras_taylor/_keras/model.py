@@ -26,8 +26,10 @@ def pack_outputs(model: Any, flat: Sequence[Any]) -> Any:
 
 
 def model_like(model: Any, inputs: Sequence[Any], outputs: Sequence[Any], name: str) -> Any:
-    """A functional model with other tensors in the structures of `model`."""
-    return keras.Model(pack_inputs(model, inputs), pack_outputs(model, outputs), name=name)
+    """A functional model with other tensors in the structures of `model`, and its dtype policy, whatever the global one is."""
+    made = keras.Model(pack_inputs(model, inputs), pack_outputs(model, outputs), name=name)
+    made.dtype_policy = model.dtype_policy
+    return made
 
 
 def input_layer(symbolic: Any) -> Any:

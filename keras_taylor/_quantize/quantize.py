@@ -61,7 +61,8 @@ def quantize(
         The file, and the model that it came from.
 
     Raises:
-        BadInput: missing or unusable calibration data, an unknown length in an input, or a batch size that the model cannot take.
+        BadInput: missing or unusable calibration data, an unknown length in an input, or a batch size that the model cannot
+            take.
         UnsupportedModel: a layer of half precision cannot be made again in float32; for `Int8QAT`, one has no tf_keras form.
         ConversionError: the converter refuses an operation.
         ExportMismatch: the file computes something else than the model, or a channel of an output that varies in the model is

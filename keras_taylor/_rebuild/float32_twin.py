@@ -7,9 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_taylor._keras.draws import equal_draws
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.precision import half_precision
 from keras_taylor._rebuild.rebuild import copy_model
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run
+from keras_taylor._rebuild.verify import relative_error, run
 from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.errors import ExportMismatch
 
@@ -39,15 +41,18 @@ def float32_twin(model: Any, seed: int = 0) -> ChannelGraph:
     finally:
         keras.config.set_dtype_policy(policy)
     inputs = example_inputs(twin.program, seed)
-    found = run(twin.model, inputs)
-    expected = [np.asarray(one, np.float32) for one in run(graph.model, inputs)]
+    with equal_draws(graph.model, twin.model) as rewind:
+        rewind()
+        found = run(twin.model, inputs)
+        rewind()
+        expected = [np.asarray(one, np.float32) for one in run(graph.model, inputs)]
     # Half precision may overflow on random inputs; float32 does not.
     expected = [np.where(np.isfinite(one), one, other) for one, other in zip(expected, found, strict=True)]
     error = relative_error(expected, found)
     if not error <= _TOLERANCES[half]:
         raise ExportMismatch(
             f"The float32 copy of {graph.name!r} must compute what the model computes in {half}. Received: a relative error of "
-            f"{error:.1e} (tolerance {_TOLERANCES[half]:.0e}). Build the model again without mixed precision, load its weights, "
-            "and export that."
+            f"{error:.1e} (tolerance {_TOLERANCES[half]:.0e}). Build the model again without mixed precision, load its "
+            "weights, and export that."
         )
     return twin

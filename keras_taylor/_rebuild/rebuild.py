@@ -13,7 +13,7 @@ from keras_taylor._keras.members import matched, members, retie, variable_paths,
 from keras_taylor._keras.model import input_layer, model_like
 from keras_taylor._keras.precision import float32_config, half_precision, set_float32
 from keras_taylor._keras.program import Call, functional
-from keras_taylor._keras.trial import from_own_config, in_short
+from keras_taylor._keras.trial import from_own_config, in_short, is_of_keras
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._rebuild.options import fitting_options
 from keras_taylor._trace.graph import ChannelGraph, as_graph
@@ -70,6 +70,8 @@ def _replay(graph: ChannelGraph, keep: Keep, in_float32: bool = False) -> Any:
     inputs = [_input(symbolic, in_float32) for symbolic in functional(model).inputs]
     outputs = graph.program.run(inputs, rebuilder.call)
     small = model_like(model, inputs, outputs, model.name)
+    if in_float32:
+        set_float32(small)
     if not model.trainable:
         small.trainable = False
     rebuilder.copy_weights()
@@ -154,9 +156,12 @@ class _Rebuilder:
             copy = from_own_config(operation, {**changes, **config})
             if self.in_float32:
                 set_float32(copy)
-            retie(operation, copy, self._shared)
+            ties = id(operation) in self.graph.copies.sharing or not is_of_keras(operation)
+            if ties:
+                retie(operation, copy, self._shared)
             result = copy(*args, **kwargs)
-            retie(operation, copy, self._shared)
+            if ties:
+                retie(operation, copy, self._shared)
             pairs = matched(operation, copy)
             if self.in_float32 and half_precision(copy):
                 problem = f"a copy that computes in {half_precision(copy)} all the same"
@@ -178,11 +183,11 @@ class _Rebuilder:
         """The original's operation, where no copy can be made."""
         operation = step.call.operation
         if self.in_float32 and half_precision(operation):
+            problem = problem or f"one that {self.graph.copies.whole.get(id(operation), 'comes with other weights')}"
             raise UnsupportedModel(
                 f"Layer {step.call.name!r} ({type(operation).__name__}) must be made again in float32 by its config. Received: "
-                f"{problem or 'one that ' + self.graph.copies.whole.get(id(operation), 'comes with other weights')}. Give it a full "
-                "`get_config` and its own dtype policy, or build the model again without mixed precision and load its "
-                "weights."
+                f"{problem}. Give it a full `get_config` and its own dtype policy, or build the model again without mixed "
+                "precision and load its weights."
             )
         if weights_of(operation):
             why = self.graph.copies.whole.get(id(operation), "cannot be made again with the same weights from its config")

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.serving import serving
-from keras_taylor._rebuild.verify import example_inputs, run
+from keras_taylor._rebuild.verify import run
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, unknown_name
 
