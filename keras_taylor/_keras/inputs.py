@@ -56,6 +56,12 @@ def _bytes(example: Any) -> bytes:
     return repr(example.tolist()).encode() if example.dtype == object else example.tobytes()  # strings are objects
 
 
+def first_inputs(model: Any, data: Any, examples: int) -> list[Any]:
+    """Some of the examples that data hold, as they are: one array per model input, of the first batch at most."""
+    x, _, _ = next(batches(data, batch_size=examples, examples=examples, labels=False))
+    return [keras.ops.convert_to_numpy(array) for array in feed(model, x)]
+
+
 def _in_order(model: Any, given: Iterable[Batch]) -> Iterator[list[Any]]:
     """The inputs of each batch in the order of the model's inputs."""
     for x, _, _ in given:

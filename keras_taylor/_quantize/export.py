@@ -9,10 +9,12 @@ from keras_taylor._output.files import check_writable
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._quantize.quantize import quantize
 from keras_taylor._quantize.tflite_file import TFLiteFile
+from keras_taylor._trace.input_range import warns_once
 from keras_taylor.errors import BadInput
 from keras_taylor.quantizers import Quantizer
 
 
+@warns_once
 def export_tflite(
     model: Any,
     path: str | Path,

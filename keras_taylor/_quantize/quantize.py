@@ -13,11 +13,13 @@ from keras_taylor._keras.program import functional
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._keras.serving import argument
 from keras_taylor._quantize.agreement import OutputCheck, check_output
+from keras_taylor._quantize.columns import unseen_columns
 from keras_taylor._quantize.convert import convert
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.float32_twin import float32_twin
 from keras_taylor._rebuild.verify import relative_error, run
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.input_range import warns_once
 from keras_taylor.errors import ConversionError, ExportMismatch, listed, warn, whole_number
 from keras_taylor.litert._model import interpreter_class
 from keras_taylor.quantizers import Prepared, Quantizer, quantizer_for
@@ -28,12 +30,17 @@ _FAR = 0.25
 _SPLIT = (
     "Give quantities of different size outputs of their own, or use a finer precision (kt.quantizers.Int16x8PTQ, kt.Float16)."
 )
+_WRONG = (
+    "Check the model for operations that LiteRT lacks, or for NaN; for 8 bits, whether the calibration data are scaled as in "
+    "training."
+)
 _OTHERWISE = (
     "rounding inside the network takes them away. Use a finer precision (kt.quantizers.Int16x8PTQ, kt.Float16); for "
     "kt.Int8QAT, lower its learning rate."
 )
 
 
+@warns_once
 def quantize(
     model: Any,
     quantizer: str | Quantizer | None = None,
@@ -102,15 +109,17 @@ def _checked(made: TFLiteFile, prepared: Prepared) -> TFLiteFile:
         ) from failure
     name, tolerance = made.model.name, made.quantizer.tolerance
     checks = tuple(_checks(made, prepared, outputs))
+    unseen = unseen_columns(made.inputs, prepared.inputs, made.lite().input_steps)
     error = float(np.max([check.error for check in checks]))  # NaN stays NaN
     if not error <= tolerance:
         raise ExportMismatch(
             f"The exported file must compute what {name!r} computes. Received: a relative error of {error:.1e} "
-            f"(tolerance {tolerance:.0e}). Check the model for operations that LiteRT lacks, or for NaN; for 8 bits, "
-            "whether the calibration data are scaled as in training."
+            f"(tolerance {tolerance:.0e}). " + (unseen or _WRONG)
         )
-    _say_lost_channels(made, checks)
-    if error > _FAR:
+    _check_channels(made, checks, unseen)
+    if unseen:
+        warn(f"The {made.quantizer.name} file of {name!r} loses a part of its inputs. {unseen}")
+    elif error > _FAR:
         warn(
             f"The {made.quantizer.name} file of {name!r} differs from the model by {error:.2f} of the largest "
             "output. Measure its accuracy with kt.measure before you use it; kt.Int8QAT or kt.Float16 come closer."
@@ -126,12 +135,16 @@ def _checks(made: TFLiteFile, prepared: Prepared, outputs: Sequence[Any]) -> Ite
         yield check_output(name, relative_error([expected], [found]), model, expected, found, step)
 
 
-def _say_lost_channels(made: TFLiteFile, checks: Sequence[OutputCheck]) -> None:
-    """Raise for channels that are constant in the file alone, and warn of those that are little better."""
+def _check_channels(made: TFLiteFile, checks: Sequence[OutputCheck], unseen: str) -> None:
+    """Raise for channels that are constant in the file alone, and warn of those that are little better.
+
+    `unseen` is the cause, where it is known to be in the inputs.
+    """
     quantizer = made.quantizer
     for check in checks:
         if check.constant and not quantizer.allow_constant_channels:
             cause = f"one scale serves the whole output. {_SPLIT}" if check.lost_to_scale else _OTHERWISE
+            cause = f"the inputs are the cause. {unseen}" if unseen else cause
             raise ExportMismatch(
                 f"What varies in an output of {made.model.name!r} must vary in the {quantizer.name} file. Received: output "
                 f"{check.name!r}, of which channels {listed(map(str, check.constant))} are constant in the file. In the model "
@@ -140,7 +153,7 @@ def _say_lost_channels(made: TFLiteFile, checks: Sequence[OutputCheck]) -> None:
                 f"{type(quantizer).__name__}(..., allow_constant_channels=True)."
             )
         bad = [c for c, error in enumerate(check.channels) if error > _FAR and c not in check.constant]
-        if bad and not check.shares_unit and check.error <= _FAR:
+        if bad and not unseen and not check.shares_unit and check.error <= _FAR:
             warn(
                 f"In the {quantizer.name} file of {made.model.name!r}, channels {listed(map(str, bad))} of output "
                 f"{check.name!r} are off by up to {max(check.channels[c] for c in bad):.2f} of their own range. {_SPLIT}"

@@ -17,6 +17,7 @@ from keras_taylor._keras.trial import from_own_config, in_short, is_of_keras
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._rebuild.options import fitting_options
 from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor._trace.input_range import inherit_inputs
 from keras_taylor.errors import UnsupportedModel, warn
 from keras_taylor.rules import Keep, Remake, Step
 
@@ -70,6 +71,7 @@ def _replay(graph: ChannelGraph, keep: Keep, in_float32: bool = False) -> Any:
     inputs = [_input(symbolic, in_float32) for symbolic in functional(model).inputs]
     outputs = graph.program.run(inputs, rebuilder.call)
     small = model_like(model, inputs, outputs, model.name)
+    inherit_inputs(model, small)
     if in_float32:
         set_float32(small)
     if not model.trainable:

@@ -18,7 +18,7 @@ from keras_taylor._repair.method import Work, batched
 from keras_taylor._repair.methods import Chain, Methods, chains_for, methods_for
 from keras_taylor._repair.refit import LeastSquares
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
-from keras_taylor._trace.input_range import warn_of_range
+from keras_taylor._trace.input_range import warn_of_range, warns_once
 from keras_taylor.errors import BadInput, PlanMismatch, warn, whole_number
 
 _P = ParamSpec("_P")
@@ -45,6 +45,7 @@ def _takes_old_options(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @renamed(data="x")
 @_takes_old_options
+@warns_once
 def repair(
     model: Any,
     plan: PruningPlan,
@@ -106,7 +107,7 @@ def repair(
         raise BadInput("x must have at least two examples, one to repair on and one held back. Received: 1.")
     held = max(len(inputs[0]) // 5, 1)
     judging = Judging(graph, batched([array[:held] for array in inputs], batch_size))
-    warn_of_range(graph.program, [array[:held] for array in inputs])
+    warn_of_range(graph.program, [array[:held] for array in inputs], graph.model)
     fitted = [array[held:] for array in inputs]
     attempts: list[Attempt] = []
     graphs: dict[Chain, ChannelGraph] = {(): trace(small)}

@@ -23,6 +23,7 @@ from keras_taylor._run.run import Run, run_folder
 from keras_taylor._run.schedule import schedule_for
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 from keras_taylor.errors import BadInput, whole_number
 
 _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
@@ -30,6 +31,7 @@ _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def fit_with_pruning(
     model: Any,
     x: Any,
@@ -114,6 +116,7 @@ def fit_with_pruning(
     check_feasible(graph, target, recipe.constraints)
     _check_callbacks(callbacks)
     check_data(data, recipe, labels=_trains_on_labels(graph.model, loss))
+    remember_inputs(graph.model, data)
     step = PruningStep(recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,

@@ -19,10 +19,12 @@ from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph, trace
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def prune(
     model: Any,
     x: Any = None,
@@ -79,6 +81,7 @@ def prune(
     check_feasible(graph, target, recipe.constraints)
     check_validation(validation_data)
     check_data(data, recipe)
+    remember_inputs(graph.model, data)
     step = PruningStep(recipe, loss, batch_size, class_weight, seed, verbose)
     report = Report({"target": str(target), **recipe.settings(), "seed": seed})
     stopwatch = Stopwatch(graph, target, verbose=verbose) if target.timed else None

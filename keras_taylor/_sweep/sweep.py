@@ -18,6 +18,7 @@ from keras_taylor._sweep.grid import ORDERS, Cell, Grid, fill, with_defaults
 from keras_taylor._sweep.store import SweepFolder, identity_of_sweep
 from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 from keras_taylor.errors import BadInput, unknown_name, whole_number
 from keras_taylor.litert._latency import check_runs
 from keras_taylor.quantizers import Quantizer
@@ -25,6 +26,7 @@ from keras_taylor.quantizers import Quantizer
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def sweep(
     model: Any,
     x: Any,
@@ -114,6 +116,7 @@ def sweep(
         raise BadInput(f"quantizers must be different, and at least one. Received: {[q.name for q in chosen]}.")
     for part in (data, validation_data):
         check_data(part, recipe, labels=True)
+    remember_inputs(graph.model, data)
     settings = {
         "epochs": epochs,
         "schedule": str(steps),

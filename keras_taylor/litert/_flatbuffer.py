@@ -116,6 +116,18 @@ def bounded_steps(content: bytes) -> dict[int, float]:
     return {int(tensor): step(int(tensor)) for tensor in graph.outputs}
 
 
+def input_steps(content: bytes) -> dict[int, float]:
+    """For each input of the file, by the number of its tensor: the distance between two of its values; 0 for floats."""
+    file = _parsed(content)
+    graph = file.subgraphs[0]
+    steps = {}
+    for tensor in map(int, graph.inputs):
+        readers = [operation for operation in graph.operators if tensor in operation.inputs]
+        first = [_scale(graph.tensors[one.outputs[0]]) for one in readers if _operation_name(file, one) == "QUANTIZE"]
+        steps[tensor] = _scale(graph.tensors[tensor]) or (max(first) if len(first) == len(readers) and first else 0.0)
+    return steps
+
+
 def _scale(tensor: Any) -> float:
     """Of a tensor with one scale; 0 for others."""
     scale = None if tensor.quantization is None else tensor.quantization.scale
