@@ -8,7 +8,7 @@ from keras_taylor._repair.batchnorm import BatchNorm
 from keras_taylor._repair.method import RepairMethod
 from keras_taylor._repair.refit import Bias, LeastSquares
 from keras_taylor._repair.tune import Tune
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, shown, unknown_name
 
 METHODS: dict[str, type[RepairMethod]] = {kind.name: kind for kind in (Bias, LeastSquares, BatchNorm, Tune)}
 Chain = tuple[RepairMethod, ...]
@@ -24,7 +24,7 @@ def methods_for(given: Methods) -> Chain:
     """
     listed = (given,) if isinstance(given, (str, RepairMethod)) else tuple(given) if isinstance(given, Sequence) else ()
     if not listed:
-        raise BadInput(f"method must name at least one of {(*METHODS, 'auto')}. Received: {given!r}.")
+        raise BadInput(f"method must name at least one of {(*METHODS, 'auto')}. Received: {shown(given)}.")
     if listed == ("auto",):
         return ()
     return tuple(_method(one) for one in listed)
@@ -45,7 +45,7 @@ def _method(given: str | RepairMethod) -> RepairMethod:
     if given == "auto":
         raise BadInput("'auto' chooses by itself, and goes with no other method. Received: 'auto' among others.")
     if not isinstance(given, str):
-        raise BadInput(f"method must be a name or a kt.repairs.RepairMethod. Received: {given!r}.")
+        raise BadInput(f"method must be a name or a kt.repairs.RepairMethod. Received: {shown(given)}.")
     if given not in METHODS:
         raise unknown_name("method of repair", given, (*METHODS, "auto"))
     return METHODS[given]()

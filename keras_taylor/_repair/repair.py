@@ -19,7 +19,7 @@ from keras_taylor._repair.methods import Chain, Methods, chains_for, methods_for
 from keras_taylor._repair.refit import LeastSquares
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
 from keras_taylor._trace.input_range import warn_of_range, warns_once
-from keras_taylor.errors import BadInput, PlanMismatch, warn, whole_number
+from keras_taylor.errors import BadInput, PlanMismatch, shown, warn, whole_number
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -130,7 +130,9 @@ def repair(
 
 def _check(plan: Any, x: Any) -> None:
     if not isinstance(plan, PruningPlan):
-        raise BadInput(f"plan must be a kt.PruningPlan. Received: {plan!r}.")
+        raise BadInput(f"plan must be a kt.PruningPlan. Received: {shown(plan)}.")
     names = x if isinstance(x, (list, tuple)) else (x,)
     if names and all(isinstance(name, str) for name in names):
-        raise BadInput(f"x must be inputs as `fit` takes them. Received: {x!r}. Pass the method by name: method={x!r}.")
+        raise BadInput(
+            f"x must be inputs as `fit` takes them. Received: {shown(x)}. Pass the method by name: method={shown(x)}."
+        )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_taylor._keras.batches import joined, peek
+from keras_taylor._keras.batches import infinite, joined, peek
+from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._keras.model import compile_options, feed
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
@@ -108,8 +108,11 @@ def fit_with_pruning(
     recipe, data = recipe_for(recipe), joined(x, y)
     check_validation(validation_data)
     epochs = whole_number("epochs", epochs, least=0)
-    if isinstance(x, tf.data.Dataset) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
-        raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
+    validation_data = as_data(validation_data)
+    if is_infinite(data) and not steps_per_epoch:
+        raise infinite(data, "steps_per_epoch=100")
+    if is_infinite(validation_data) and not validation_steps:
+        raise infinite(validation_data, "validation_steps=10")
     steps = schedule_for(recipe.schedule, epochs)
     graph = as_graph(model)
     _check_training(graph.model)

@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from keras_taylor._keras.batches import joined
+from keras_taylor._keras.batches import infinite, joined
+from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
@@ -77,6 +78,9 @@ def prune(
     start = time.perf_counter()
     check_target(target)
     recipe, data = recipe_for(recipe), joined(x, y)
+    validation_data = as_data(validation_data)
+    if is_infinite(validation_data):
+        raise infinite(validation_data, "validation_data that end: a tf.data.Dataset has .take(10)")
     graph = as_graph(model)
     check_feasible(graph, target, recipe.constraints)
     check_validation(validation_data)

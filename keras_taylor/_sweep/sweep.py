@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._keras.batches import joined
+from keras_taylor._keras.batches import infinite, joined
+from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
@@ -103,7 +104,11 @@ def sweep(
         [(1.0, 'float32', 2608), (1.0, 'int8_ptq', 2608), (0.5, 'float32', 1304), (0.5, 'int8_ptq', 1304)]
     """
     recipe, data, level = recipe_for(recipe), joined(x, y), verbosity(verbose)
-    epochs = whole_number("epochs", epochs, least=0)
+    epochs, validation_data = whole_number("epochs", epochs, least=0), as_data(validation_data)
+    if is_infinite(data) and epochs and not steps_per_epoch:
+        raise infinite(data, "steps_per_epoch=100")
+    if is_infinite(validation_data):
+        raise infinite(validation_data, "validation_data that end: a tf.data.Dataset has .take(10)")
     _check_axes(targets, orders, seeds, epochs)
     check_runs(batch_size=batch_size, threads=threads, runs=runs)
     graph = as_graph(model)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from keras_taylor._output.optional import optional
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
 
 _NOTE = b"keras_taylor"
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}
@@ -152,7 +152,7 @@ def file_bytes(file: File) -> bytes:
         try:
             file = Path(file).read_bytes()
         except (OSError, TypeError) as error:
-            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {file!r} ({error}).") from None
+            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {shown(file)} ({error}).") from None
     if file[4:8] != b"TFL3":
         raise BadInput(f"file must be a .tflite file. Received: {len(file):,} bytes that do not begin like one.")
     return file

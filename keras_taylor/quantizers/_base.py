@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
+from keras_taylor._keras.batches import infinite
 from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._keras.forms import is_infinite, rereadable
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.serving import serving
 from keras_taylor._rebuild.verify import run
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, shown, unknown_name
 
 _COMPARED = 4
 """Random examples on which a file is compared with the model: more than one, to see which outputs vary."""
@@ -88,21 +90,22 @@ class Quantizer:
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)  # until it is registered; never that of its base class
 
+    def __post_init__(self) -> None:
+        for name in self._data_fields():
+            object.__setattr__(self, name, rereadable(getattr(self, name)))
+
     def check(self) -> None:
         """Called before any work.
 
         Raises:
-            BadInput: data are missing, or can be read only once.
+            BadInput: data are missing, or training data have no end and no number of steps.
         """
         for name, hint in self._data_fields().items():
             data = getattr(self, name)
             if data is None:
                 raise BadInput(f"{type(self).__name__} must have {name}. Received: None. Pass {hint}.")
-            if isinstance(data, Iterator):
-                raise BadInput(
-                    f"{name} of {type(self).__name__} must be readable more than once. Received: an iterator. Pass arrays, a "
-                    "tf.data.Dataset or a PyDataset."
-                )
+            if is_infinite(data) and getattr(self, "steps_per_epoch", 0) is None:
+                raise infinite(data, f"{type(self).__name__}(..., steps_per_epoch=100)")
 
     def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """What a file of this precision is made of.
@@ -236,7 +239,7 @@ def quantizer_for(given: str | Quantizer | None) -> Quantizer:
     name = "float32" if given is None else given
     if not isinstance(name, str):
         raise BadInput(
-            f"quantizer must be a kt quantizer, one of its names, or None. Received: {given!r}. Write kt.Int8PTQ(data)."
+            f"quantizer must be a kt quantizer, one of its names, or None. Received: {shown(given)}. Write kt.Int8PTQ(data)."
         )
     if name not in _REGISTRY:
         raise unknown_name("quantizer", name, _REGISTRY)
