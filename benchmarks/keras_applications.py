@@ -14,8 +14,9 @@ import numpy as np
 
 import keras_taylor as kt
 from benchmarks.runner import Goal, Row, benchmark, table
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._plan.pruning_plan import to_mask
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
+from keras_taylor._rebuild.verify import relative_error, run, silenced
 
 BUILDERS: dict[str, Callable[..., Any]] = dict(inspect.getmembers(keras.applications, inspect.isfunction))
 TOLERANCE = 1e-4

@@ -12,15 +12,15 @@ import keras_taylor as kt
 from benchmarks.runner import Row, accuracy, benchmark, grouped, mean_and_deviation, net_named, table
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-# What is tried: the method and options of kt.repair, and what it starts from.
-METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "batchnorm": ("batchnorm", {}, "none"),
-    "bias": ("bias", {}, "none"),
-    "lstsq": ("lstsq", {}, "none"),
-    "lstsq, rows=120": ("lstsq", {"rows": 120}, "none"),
-    "lstsq + batchnorm": ("batchnorm", {}, "lstsq"),
-    "lstsq, residual=False": ("lstsq", {"residual": False}, "none"),
-    "lstsq, activation=False": ("lstsq", {"activation": False}, "none"),
+# What is tried: the method of kt.repair, and what it starts from.
+METHODS: dict[str, tuple[str | kt.repairs.RepairMethod, str]] = {
+    "batchnorm": ("batchnorm", "none"),
+    "bias": ("bias", "none"),
+    "lstsq": ("lstsq", "none"),
+    "lstsq, rows=120": (kt.repairs.LeastSquares(rows=120), "none"),
+    "lstsq + batchnorm": ("batchnorm", "lstsq"),
+    "lstsq, residual=False": (kt.repairs.LeastSquares(residual=False), "none"),
+    "lstsq, activation=False": (kt.repairs.LeastSquares(activation=False), "none"),
 }
 USUAL = ("none", "batchnorm", "bias", "lstsq", "lstsq + batchnorm", "auto")
 SHOWN = ("none", *METHODS, "auto")
@@ -57,10 +57,10 @@ def repaired(net: str, criterion: str, images: int, seed: int, share: float, met
     plan = kt.plan(scores, kt.Target(macs=share))
     if method == "none":
         return {"model": kt.rebuild(model, plan), "macs": plan.after["macs"] / plan.before["macs"]}
-    name, options, start = METHODS[method]
+    chosen, start = METHODS[method]
     before = repaired(net, criterion, images, seed, share, start)
     begin = time.perf_counter()
-    fixed = kt.repair(model, plan, before["model"], x, method=name, examples=len(x), seed=seed, verbose=0, **options)
+    fixed = kt.repair(model, plan, before["model"], x, method=chosen, examples=len(x), seed=seed, verbose=0)
     attempts = {
         which: (one.agreement, one.error) for which, one in (("before", fixed.attempts[0]), ("held", fixed.attempts[-1]))
     }

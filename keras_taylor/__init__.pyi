@@ -4,6 +4,7 @@ from keras_taylor import criteria as criteria
 from keras_taylor import errors as errors
 from keras_taylor import litert as litert
 from keras_taylor import quantizers as quantizers
+from keras_taylor import repairs as repairs
 from keras_taylor import results as results
 from keras_taylor import rules as rules
 from keras_taylor import studies as studies

@@ -7,7 +7,7 @@ from keras_taylor._measure.measure import Measurement
 from keras_taylor._output.results import Result, StoredResult
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._rebuild.verify import Verification
-from keras_taylor._repair.repair import Attempt, Repair
+from keras_taylor._repair.attempts import Attempt, Repair
 from keras_taylor._run.report import Stage
 from keras_taylor._run.result import PruningResult
 from keras_taylor._sweep.rows import SweepGroup, SweepRow

@@ -12,12 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.model import layers_of
 from keras_taylor._plan.plan import plan
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import rebuild
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
+from keras_taylor._rebuild.verify import relative_error, run, silenced
 from keras_taylor._record.statistics import statistics_named
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace

@@ -22,6 +22,7 @@ _quantize
 _measure
 _run
 _sweep
+repairs
 results
 studies
 testing

@@ -38,7 +38,9 @@ def carry_compilation(model: Any, small: Any, twins: Twins) -> None:
         return
     config = compile_options(model)
     try:
-        config["optimizer"] = from_own_config(config["optimizer"])
+        # What is there now, not what `compile` was given: Keras wraps it where the loss is scaled.
+        config["optimizer"] = from_own_config(model.optimizer)
+        config["auto_scale_loss"] = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
         for entry in ("metrics", "weighted_metrics"):
             config[entry] = keras.tree.map_structure(
                 lambda one: from_own_config(one) if isinstance(one, keras.metrics.Metric) else one, config[entry]

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_taylor._keras.forms import BatchList
+
 
 def identity_of(model: Any, structure: str, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """All that must be equal for stored results to be of the same model, data and settings."""
@@ -43,12 +45,15 @@ def described(thing: Any) -> Any:
         return {str(name): described(value) for name, value in thing.items()}
     if isinstance(thing, (list, tuple)):
         return [described(value) for value in thing]
+    if hasattr(thing, "settings"):
+        return {"class": type(thing).__name__, **described(thing.settings())}
     # No repr: that of a function holds its address.
     return getattr(thing, "__qualname__", type(thing).__name__)
 
 
 def described_data(data: Any) -> Any:
     """Arrays by their content, other data by their kind and length."""
+    data = data.given if isinstance(data, BatchList) else data
     if data is None:
         return None
     if isinstance(data, tf.data.Dataset):

@@ -24,7 +24,7 @@ from keras_taylor._output.results import StoredResult
 from keras_taylor._output.tables import table
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._trace.graph import as_graph
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
 from keras_taylor.litert import Latency, LiteModel
 from keras_taylor.litert._flatbuffer import file_bytes, note_in
 from keras_taylor.litert._latency import check_runs
@@ -148,7 +148,7 @@ def measure(
     content = file_bytes(file)
     given = None if quantizer is None else quantizer_for(quantizer)
     if metric != "accuracy" and not callable(metric):
-        raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")
+        raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {shown(metric)}.")
     graph = None if model is None else as_graph(model)
     source = None if graph is None else functional(graph.model)
     names = [argument(one.name) for one in source.inputs] if source is not None and len(source.inputs) > 1 else None

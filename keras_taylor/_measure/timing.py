@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._keras.precision import half_precision
 from keras_taylor._keras.program import flatten
 from keras_taylor._keras.serving import argument, serving
 from keras_taylor._quantize.convert import convert
-from keras_taylor._rebuild.verify import example_inputs
+from keras_taylor._rebuild.float32_twin import float32_twin
 from keras_taylor.errors import ConversionError
 from keras_taylor.litert import Latency, LiteModel, compare_latency
 from keras_taylor.quantizers import Quantizer, quantizer_for
@@ -24,6 +26,7 @@ def file_like(model: Any, quantizer: str | Quantizer | None, integers: bool = Fa
         quantizer: the precision.
         integers: an integer file takes and gives integers, so that no conversion is timed.
     """
+    model = float32_twin(model).model if half_precision(model) else model
     precision, program = quantizer_for(quantizer).stand_in(integers), flatten(model)
     noise = dict(zip(map(argument, program.input_names), example_inputs(program, seed=0, batch=1), strict=True))
     return convert(serving(model), precision, program, lambda: iter([noise]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name, whole_number
+from keras_taylor.errors import BadInput, shown, unknown_name, whole_number
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Constraints:
         if self.round_to is not None:
             object.__setattr__(self, "round_to", whole_number("Constraints(round_to=)", self.round_to))
         if isinstance(self.keep, str):
-            raise BadInput(f"Constraints(keep=) must be a list of names or a predicate. Received: {self.keep!r}.")
+            raise BadInput(f"Constraints(keep=) must be a list of names or a predicate. Received: {shown(self.keep)}.")
         for layer, bound in self.bounds.items():
             if not isinstance(bound, (tuple, list)) or len(bound) != 2 or not 0 <= bound[0] <= bound[1] or bound[1] <= 0:
                 raise BadInput(f"Constraints(bounds=) must map a layer to (at least, at most). Received: {layer!r}: {bound!r}.")
@@ -68,7 +68,7 @@ def constraints_for(given: Constraints | None) -> Constraints:
         BadInput: something else.
     """
     if given is not None and not isinstance(given, Constraints):
-        raise BadInput(f"constraints must be kt.Constraints. Received: {given!r}. Write kt.Constraints(round_to=8).")
+        raise BadInput(f"constraints must be kt.Constraints. Received: {shown(given)}. Write kt.Constraints(round_to=8).")
     return given or Constraints()
 
 

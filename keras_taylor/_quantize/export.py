@@ -9,10 +9,12 @@ from keras_taylor._output.files import check_writable
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._quantize.quantize import quantize
 from keras_taylor._quantize.tflite_file import TFLiteFile
-from keras_taylor.errors import BadInput
+from keras_taylor._trace.input_range import warns_once
+from keras_taylor.errors import BadInput, shown
 from keras_taylor.quantizers import Quantizer
 
 
+@warns_once
 def export_tflite(
     model: Any,
     path: str | Path,
@@ -60,5 +62,5 @@ def export_tflite(
         model = quantize(model, quantizer, batch_size=batch_size, seed=seed, verbose=verbose)
     elif quantizer is not None or batch_size is not None:
         name, given = ("quantizer", quantizer) if quantizer is not None else ("batch_size", batch_size)
-        raise BadInput(f"{name} must be left out for a model that is quantized already. Received: {given!r}.")
+        raise BadInput(f"{name} must be left out for a model that is quantized already. Received: {shown(given)}.")
     return model.save(path, plan=plan)

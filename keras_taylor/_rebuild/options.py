@@ -29,10 +29,13 @@ def fitting_options(step: Step, keep: Keep, cuts: Mapping[int, Cut]) -> dict[str
     """
     operation, changes = step.call.operation, {}
     for entry, option in vars(operation).items():
-        shape, cut = _what_it_is_for(step, keep, cuts, entry)
-        if not cut or option is None or not entry.endswith(_KINDS):
+        if option is None or not entry.endswith(_KINDS):
             continue
-        smaller = tuple(np.empty(shape, bool)[_index(shape, cut)].shape)
+        shape, cut = _what_it_is_for(step, keep, cuts, entry)
+        if not cut:
+            continue
+        kept = dict(cut)
+        smaller = tuple(len(kept[axis]) if axis in kept else length for axis, length in enumerate(shape))
         fitted = _cut_arrays(option, shape, cut)
         if fitted is option and type(option).__module__.startswith("keras."):
             continue
@@ -58,11 +61,6 @@ def _what_it_is_for(step: Step, keep: Keep, cuts: Mapping[int, Cut], entry: str)
     name = entry.rpartition("_")[0]
     weight = next((w for n in (name, f"{name}_kernel") if (w := getattr(step.call.operation, n, None)) is not None), None)
     return tuple(getattr(weight, "shape", ())), cuts.get(id(weight), ())
-
-
-def _index(shape: tuple[int, ...], cut: Cut) -> tuple[Any, ...]:
-    kept = dict(cut)
-    return np.ix_(*(kept.get(axis, np.arange(length)) for axis, length in enumerate(shape)))
 
 
 def _cut_arrays(option: Any, shape: tuple[int, ...], cut: Cut) -> Any:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_taylor._keras.draws import equal_draws
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.fixed_batch import in_batches, own_batch_size
 from keras_taylor._keras.model import feed, pack_inputs
 from keras_taylor._keras.program import Call, Program, infer
+from keras_taylor._keras.trial import in_short
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._trace.graph import ChannelGraph, as_graph
-from keras_taylor.errors import PlanMismatch
+from keras_taylor.errors import BadInput, PlanMismatch
 from keras_taylor.rules import Keep
 
 
@@ -27,10 +30,12 @@ class Verification(Result):
     Attributes:
         max_relative_error: the largest difference of an output, relative to the largest magnitude of that output.
         tolerance: the largest error that counts as equal.
+        random: whether even the original's own outputs differ from run to run, by more than the tolerance.
     """
 
     max_relative_error: float
     tolerance: float
+    random: bool = False
 
     @property
     def ok(self) -> bool:
@@ -39,7 +44,7 @@ class Verification(Result):
 
     def parts(self) -> Sequence[str]:
         """One line."""
-        verdict = "equal" if self.ok else "DIFFERENT"
+        verdict = "equal" if self.ok else "NOT COMPARABLE, the model is random in inference" if self.random else "DIFFERENT"
         return [f"{verdict}: largest relative error {self.max_relative_error:.1e} (tolerance {self.tolerance:.0e})"]
 
 
@@ -48,7 +53,8 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
     """Compare the pruned model with the original whose removed channels are silenced **at the inputs of their consumers**.
 
     Both must give the same outputs. Besides, the traced graph with nothing silenced must compute what the original does: else
-    the comparison would say nothing.
+    the comparison would say nothing. Layers that draw random numbers in inference draw the same in both, as far as they
+    use `keras.random` with a seed generator or without a seed.
 
     Call it right after `kt.rebuild`: training or repair changes what the pruned model computes.
 
@@ -56,7 +62,7 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
         model: the original, or its graph.
         plan: what was removed.
         small: the result of `kt.rebuild(model, plan)`.
-        x: a batch of inputs as the model takes them; two random examples by default.
+        x: a batch of inputs as the model takes them; two made-up examples by default.
         tolerance: largest relative error that counts as equal; 1e-4 suits float32.
         seed: for the random examples.
 
@@ -65,6 +71,7 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
 
     Raises:
         PlanMismatch: the plan is of another model, or the outputs have other shapes.
+        BadInput: the model does not run on made-up examples: pass `x`.
 
     Example:
         >>> import keras, keras_taylor as kt
@@ -76,10 +83,31 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
     """
     graph = as_graph(model)
     keep = graph.keep_labels(to_mask(graph, plan))
-    batch = example_inputs(graph.program, seed) if x is None else feed(graph.model, x)
-    replay = relative_error(run(graph.model, batch), silenced(graph, np.ones_like(keep), batch))
-    error = relative_error(silenced(graph, keep, batch), run(small, batch))
-    return Verification(float(np.max([replay, error])), tolerance)  # NaN stays NaN
+    with equal_draws(graph.model, small) as rewind:
+
+        def drawn(outputs: Callable[[], list[Any]]) -> list[Any]:
+            rewind()
+            return outputs()
+
+        batch = _invented(graph, seed) if x is None else feed(graph.model, x)
+        plain = drawn(lambda: run(graph.model, batch))
+        replay = relative_error(plain, drawn(lambda: silenced(graph, np.ones_like(keep), batch)))
+        error = relative_error(drawn(lambda: silenced(graph, keep, batch)), drawn(lambda: run(small, batch)))
+        worst = float(np.max([replay, error]))  # NaN stays NaN
+        random = not worst <= tolerance and relative_error(run(graph.model, batch), run(graph.model, batch)) > tolerance
+    return Verification(worst, tolerance, random)
+
+
+def _invented(graph: ChannelGraph, seed: int) -> list[Any]:
+    """Made-up inputs on which the model runs."""
+    batch = example_inputs(graph.program, seed)
+    try:
+        run(graph.model, batch)
+    except Exception as error:  # whatever a layer raises that cannot take them
+        raise BadInput(
+            f"x must be given: {graph.model.name!r} does not run on made-up inputs ({in_short(error)}). Pass real ones."
+        ) from error
+    return batch
 
 
 def relative_error(expected: Sequence[Any], received: Sequence[Any]) -> float:
@@ -126,28 +154,10 @@ def run(model: Any, inputs: Sequence[Any]) -> list[Any]:
     """Outputs of a functional model in inference, as a flat list of arrays, for any number of examples."""
 
     def once(flat: list[Any]) -> list[Any]:
-        packed = pack_inputs(model, flat)
+        packed = pack_inputs(model, [keras.ops.convert_to_tensor(x) for x in flat])
         return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(packed, training=False))]
 
     return in_batches(once, inputs, own_batch_size(model))
-
-
-def example_inputs(program: Program, seed: int, batch: int = 2, unknown: int = 32) -> list[Any]:
-    """Random inputs of the right shapes and dtypes.
-
-    Args:
-        program: of the model.
-        seed: of the random numbers.
-        batch: number of examples, where the model does not fix it.
-        unknown: what a length becomes that the model does not fix.
-    """
-    rng = np.random.default_rng(seed)
-    arrays = []
-    for tensor in program.inputs:
-        shape = [tensor.shape[0] or batch, *(unknown if d is None else d for d in tensor.shape[1:])]
-        floating = "float" in tensor.dtype
-        arrays.append((rng.normal(size=shape) if floating else rng.integers(0, 2, size=shape)).astype(tensor.dtype))
-    return arrays
 
 
 def _tensors(program: Program, inputs: Sequence[Any]) -> list[Any]:

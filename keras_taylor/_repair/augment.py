@@ -23,7 +23,7 @@ def augmentation(augment: Any, inputs: Sequence[Any], seed: int) -> Augment:
         seed: for `"images"`.
 
     Raises:
-        BadInput: something else; and from the function, if it changes shape or dtype.
+        BadInput: from the function, if it changes shape or dtype.
     """
     if augment is None:
         return lambda batch: batch
@@ -31,8 +31,6 @@ def augmentation(augment: Any, inputs: Sequence[Any], seed: int) -> Augment:
         rng = np.random.default_rng(seed)
         images = [_is_image(one) for one in inputs]
         return lambda batch: [_move(x, rng) if image else x for x, image in zip(batch, images, strict=True)]
-    if not callable(augment):
-        raise BadInput(f"augment must be 'images', a function, or None. Received: {augment!r}.")
 
     def checked(batch: list[Any]) -> list[Any]:
         made = augment(batch[0] if len(batch) == 1 else list(batch))

@@ -3,65 +3,65 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from keras_taylor._keras.program import Call, infer
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._repair.consumers import changed_steps, locked, paired_statistics, paired_steps
-from keras_taylor._repair.stepwise_run import Batches, StepwiseRun
-from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor._repair.method import RepairMethod, Work
+from keras_taylor._repair.stepwise_run import StepwiseRun
 from keras_taylor.errors import NonFiniteScores
-from keras_taylor.rules import BatchStatistics, Keep, Step
+from keras_taylor.rules import BatchStatistics, Step
 
 
-def recalibrate(graph: ChannelGraph, keep: Keep, small: ChannelGraph, batches: Batches, frozen: bool, verbose: int = 0) -> int:
-    """Set the statistics of every BatchNormalization whose inputs pruning changed, one after the other.
+@dataclass(frozen=True)
+class BatchNorm(RepairMethod):
+    """`"batchnorm"`: the statistics of every BatchNormalization whose inputs pruning changed are measured again.
 
     Its outputs get the mean and the variance that the original's have on the same data. For statistics that are those of the
     data this is measuring them again; where they are not (folded into the kernels, measured on augmented images), what the
     original's outputs owe to the difference is kept.
 
-    Args:
-        graph: of the original.
-        keep: a boolean per label of it: what is left in the small model.
-        small: graph of the small model, whose layers are changed.
-        batches: inputs of the model.
-        frozen: whether layers that are not trainable are changed too.
-        verbose: 1 shows a progress bar.
-
-    Returns:
-        The number of passes over the data, 2.
+    Example:
+        >>> import keras_taylor as kt
+        >>> kt.repairs.BatchNorm().name
+        'batchnorm'
     """
-    norms = _changed_norms(graph, keep, small, frozen)
-    reading = {id(step.call): (norm, _Moments()) for norm in norms for step in norm.steps}
 
-    def measured(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if id(call) in reading:
-            norm, moments = reading[id(call)]
-            moments.add(args[0], norm.original.axis, norm.kept)
-        return infer(call, args, kwargs)
+    name: ClassVar[str] = "batchnorm"
 
-    for batch in batches:
-        graph.program.run(batch, measured)
-    run = StepwiseRun(small.program, batches)
-    bar = progress_bar(len(norms), verbose)
-    for done, norm in enumerate(norms):
-        run.advance(norm.twins[0].call)
-        there, here = _Moments(), _Moments()
-        for step, twin in zip(norm.steps, norm.twins, strict=True):
-            there.join(reading[id(step.call)][1])
-            for number in range(len(batches)):
-                here.add(run.peek(number, twin.call.inputs[0]), norm.small.axis)
-        if not (np.isfinite(here.squares).all() and np.isfinite(there.squares).all()):
-            raise NonFiniteScores(
-                "Activations that repair reads must be finite. Received: NaN or infinity in the inputs of "
-                f"{norm.steps[0].call.name!r}."
-            )
-        _match(norm, there, here)
-        bar.update(done + 1)
-    return 2
+    def apply(self, work: Work) -> int:
+        norms = _changed_norms(work)
+        reading = {id(step.call): (norm, _Moments()) for norm in norms for step in norm.steps}
+
+        def measured(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if id(call) in reading:
+                norm, moments = reading[id(call)]
+                moments.add(args[0], norm.original.axis, norm.kept)
+            return infer(call, args, kwargs)
+
+        batches = work.batches()
+        for batch in batches:
+            work.graph.program.run(batch, measured)
+        run = StepwiseRun(work.small.program, batches)
+        bar = progress_bar(len(norms), work.verbose)
+        for done, norm in enumerate(norms):
+            run.advance(norm.twins[0].call)
+            there, here = _Moments(), _Moments()
+            for step, twin in zip(norm.steps, norm.twins, strict=True):
+                there.join(reading[id(step.call)][1])
+                for number in range(len(batches)):
+                    here.add(run.peek(number, twin.call.inputs[0]), norm.small.axis)
+            if not (np.isfinite(here.squares).all() and np.isfinite(there.squares).all()):
+                raise NonFiniteScores(
+                    "Activations that repair reads must be finite. Received: NaN or infinity in the inputs of "
+                    f"{norm.steps[0].call.name!r}."
+                )
+            _match(norm, there, here)
+            bar.update(done + 1)
+        return 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +83,14 @@ class _Norm:
     kept: Any
 
 
-def _changed_norms(graph: ChannelGraph, keep: Keep, small: ChannelGraph, frozen: bool) -> list[_Norm]:
+def _changed_norms(work: Work) -> list[_Norm]:
     """Every BatchNormalization whose inputs pruning changed, in the order in which the small model runs them."""
+    graph, keep, small = work.graph, work.keep, work.small
     changed = changed_steps(graph, keep)
     found = []
     for steps, twins in paired_steps(graph, small):
         statistics = paired_statistics(steps[0], twins[0])
-        if statistics is None or locked(graph, steps[0]) or not (steps[0].call.operation.trainable or frozen):
+        if statistics is None or locked(graph, steps[0]) or not (steps[0].call.operation.trainable or work.frozen):
             continue
         if any(id(step) in changed for step in steps):
             found.append(_Norm(steps, twins, *statistics, steps[0].outputs[0].kept(keep)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -14,13 +14,9 @@ import tensorflow as tf
 
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._repair.augment import augmentation
+from keras_taylor._repair.method import RepairMethod, Work
 from keras_taylor._repair.reconstruction import Reconstruction, not_finite
-from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import NonFiniteScores, warn
-from keras_taylor.rules import Keep
-
-Judge = Callable[[], tuple[float, ...]]
-"""How bad the small model is on examples that it does not learn from: smaller is better."""
+from keras_taylor.errors import BadInput, NonFiniteScores, positive, warn, whole_number
 
 _WARM_UP = 30
 """Steps until the full rate: Adam's first ones go as far for a gradient that is noise as for one that is not."""
@@ -30,91 +26,94 @@ _TIMED = 3
 """Steps that tell how long a pass takes."""
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """How a small model is tuned.
+@dataclass(frozen=True, eq=False)
+class Tune(RepairMethod):
+    """`"tune"`: all layers of the small model at once learn to put out what the original does. No labels.
 
-    Attributes:
+    The distance is the sum, over every place where channels are read and over the outputs, of
+    `|small - original[kept]|^2 / |original[kept]|^2` in a batch, with BatchNormalization as in inference. Adam minimises it,
+    after a short warm-up at a rate that falls linearly to 0. What agreed best with the original on held-back examples stays:
+    the weights at the start, if nothing was better. Alone it begins with `"lstsq"`. It takes minutes, not seconds.
+
+    Args:
         passes: over the examples, at most.
-        seconds: budget of time, judging included; the rate falls to 0 by then. None: no budget.
-        rate: learning rate of Adam after a short warm-up; it falls linearly to 0.
+        seconds: budget of time, judging included; the rate falls to 0 by then. Where it is too short for one pass, that is
+            said, and the result of the method before stays. None: no budget.
+        learning_rate: of Adam after its warm-up.
         batch_size: examples per step.
-        augment: `"images"` (flips and shifts of inputs that are images), None, or a function of a batch.
-        weights: of the distance at the inputs of a layer, or at an output, by name; 1 where it says nothing.
-        frozen: tune layers too that are not trainable.
-        seed: for the order of the examples and the augmentation.
-        verbose: 1 shows a progress bar.
+        augment: `"images"` (flips and shifts of inputs that are images), None, or a function that takes a batch of what the
+            model takes and returns the same shapes. Labels are not needed, so any input is fair.
+        weights: what counts more or less than 1, by name of the layer that reads; outputs are called `"output of head"`.
+
+    Raises:
+        BadInput: a value that cannot be used.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> kt.Recipe(repair=kt.repairs.Tune(seconds=60)).repair.passes
+        40
     """
 
     passes: int = 40
     seconds: float | None = None
-    rate: float = 3e-3
+    learning_rate: float = 3e-3
     batch_size: int = 32
     augment: Any = "images"
     weights: Mapping[str, float] | None = None
-    frozen: bool = False
-    seed: int = 0
-    verbose: Any = 0
 
+    name: ClassVar[str] = "tune"
+    first: ClassVar[tuple[str, ...]] = ("lstsq",)
 
-def tune(graph: ChannelGraph, keep: Keep, small: ChannelGraph, inputs: Sequence[Any], judge: Judge, tuning: Tuning) -> int:
-    """Train the small model, in place, towards the original at all places at once.
+    def __post_init__(self) -> None:
+        for name in ("passes", "batch_size"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        positive("learning_rate", self.learning_rate)
+        if self.seconds is not None:
+            positive("seconds", self.seconds)
+        if self.augment not in (None, "images") and not callable(self.augment):
+            raise BadInput(f"augment must be 'images', a function, or None. Received: {self.augment!r}.")
 
-    The sum of the distances of a `Reconstruction` is minimised with Adam. The weights that `judge` liked best stay: those at
-    the start, if it liked none better.
-
-    Args:
-        graph: of the original.
-        keep: a boolean per label of `graph`: what the small model still has.
-        small: of the small model.
-        inputs: unlabelled examples, one array per model input.
-        judge: says how bad the small model is now.
-        tuning: how long, how fast, and so on.
-
-    Returns:
-        The number of passes that were made.
-
-    Raises:
-        NonFiniteScores: the original puts out NaN or infinity.
-        BadInput: the augmentation is none, or changes shape or dtype.
-    """
-    clock = _Clock(tuning.seconds)
-    objective = Reconstruction(graph, keep, small, tuning.weights)
-    count = len(inputs[0])
-    size = min(tuning.batch_size, count)
-    steps = count // size
-    rng = np.random.default_rng(tuning.seed)
-    augment = augmentation(tuning.augment, small.program.inputs, tuning.seed)
-    with _Trainable(small.model, tuning.frozen) as variables:
-        if not variables:
-            return 0
-        step = _Step(objective, variables, tuning.rate)
-        best, kept = judge(), [v.numpy() for v in variables]
-        bar = progress_bar(tuning.passes * steps, tuning.verbose)
-        warm_up = min(_WARM_UP, max(tuning.passes * steps // 10, 1))
-        done, fraction, judged, order = 0, 0.0, 0, rng.permutation(count)
-        while fraction < 1.0:
-            first = done % steps * size
-            order = rng.permutation(count) if first == 0 else order
-            batch = augment([keras.ops.convert_to_tensor(x[order[first : first + size]]) for x in inputs])
-            if done == 0:
-                _check(objective, batch)
-            distance = float(step(batch, min((done + 1) / warm_up, 1.0 - fraction)))
-            done += 1
-            if done <= steps and clock.too_short(done, steps):
-                _assign(variables, kept)
+    def apply(self, work: Work) -> int:
+        clock = _Clock(self.seconds)
+        objective = Reconstruction(work.graph, work.keep, work.small, self.weights)
+        count = len(work.inputs[0])
+        size = min(self.batch_size, count)
+        steps = count // size
+        rng = np.random.default_rng(work.seed)
+        augment = augmentation(self.augment, work.small.program.inputs, work.seed)
+        with _Trainable(work.small.model, work.frozen) as variables:
+            if not variables:
                 return 0
-            fraction = max(done / (tuning.passes * steps), clock.spent())
-            bar.update(done, [("distance", distance)], finalize=fraction >= 1.0)
-            if not math.isfinite(distance):
-                warn(f"Tuning diverged at step {done}: the best weights before that stay. Use a lower rate than {tuning.rate}.")
-                break
-            if int(fraction * _JUDGED) > judged:
-                judged, found = int(fraction * _JUDGED), judge()
-                if found < best:
-                    best, kept = found, [v.numpy() for v in variables]
-        _assign(variables, kept)
-    return -(-done // steps)
+            step = _Step(objective, variables, self.learning_rate)
+            best, kept = work.judge(), [v.numpy() for v in variables]
+            bar = progress_bar(self.passes * steps, work.verbose)
+            warm_up = min(_WARM_UP, max(self.passes * steps // 10, 1))
+            done, fraction, judged, order = 0, 0.0, 0, rng.permutation(count)
+            while fraction < 1.0:
+                first = done % steps * size
+                order = rng.permutation(count) if first == 0 else order
+                batch = augment([keras.ops.convert_to_tensor(x[order[first : first + size]]) for x in work.inputs])
+                if done == 0:
+                    _check(objective, batch)
+                distance = float(step(batch, min((done + 1) / warm_up, 1.0 - fraction)))
+                done += 1
+                if done <= steps and clock.too_short(done, steps):
+                    _assign(variables, kept)
+                    return 0
+                fraction = max(done / (self.passes * steps), clock.spent())
+                bar.update(done, [("distance", distance)], finalize=fraction >= 1.0)
+                if not math.isfinite(distance):
+                    warn(
+                        f"Tuning diverged at step {done}: the best weights before that stay. "
+                        f"Use a lower rate than {self.learning_rate}."
+                    )
+                    break
+                if int(fraction * _JUDGED) > judged:
+                    judged, found = int(fraction * _JUDGED), work.judge()
+                    if found < best:
+                        best, kept = found, [v.numpy() for v in variables]
+            _assign(variables, kept)
+        return -(-done // steps)
 
 
 def _check(objective: Reconstruction, batch: Sequence[Any]) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_taylor._keras.batches import joined
-from keras_taylor._keras.model import compile_options
+from keras_taylor._keras.batches import infinite, joined, peek
+from keras_taylor._keras.forms import as_data, is_infinite
+from keras_taylor._keras.model import compile_options, feed
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, flat_names
+from keras_taylor._rebuild.verify import run as run_model
 from keras_taylor._run.checks import check_data, check_feasible, check_target, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
@@ -22,6 +23,7 @@ from keras_taylor._run.run import Run, run_folder
 from keras_taylor._run.schedule import schedule_for
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 from keras_taylor.errors import BadInput, whole_number
 
 _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
@@ -29,6 +31,7 @@ _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def fit_with_pruning(
     model: Any,
     x: Any,
@@ -62,7 +65,8 @@ def fit_with_pruning(
     Args:
         model: a built, compiled Functional or Sequential model; it is not changed.
         x: what `fit` takes: arrays (with `y`), a tuple `(x, y[, sample_weight])`, a `tf.data.Dataset`, a `PyDataset`.
-        y: labels, where `x` are input arrays.
+        y: labels, where `x` are input arrays. A model that is compiled without a loss, and trains on what its layers add by
+            `add_loss`, needs none.
         target: the budget, for example `kt.Target(macs=0.5)`.
         epochs: fine-tuning epochs in all.
         recipe: how channels are chosen, in how many steps, and how the rest is repaired; `kt.Recipe()` by default.
@@ -77,7 +81,7 @@ def fit_with_pruning(
         batch_size: as in `fit`.
         steps_per_epoch: as in `fit`.
         shuffle: as in `fit`.
-        run_dir: folder to which `model.keras`, `plan.json`, `report.json` and `history.json` are written after each stage.
+        run_dir: new folder to which `model.keras`, `plan.json`, `report.json` and `history.json` are written after each stage.
         seed: for the sample and for criteria that draw random numbers.
         verbose: as in `fit`; 0 is silent.
 
@@ -104,14 +108,18 @@ def fit_with_pruning(
     recipe, data = recipe_for(recipe), joined(x, y)
     check_validation(validation_data)
     epochs = whole_number("epochs", epochs, least=0)
-    if isinstance(x, tf.data.Dataset) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
-        raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
+    validation_data = as_data(validation_data)
+    if is_infinite(data) and not steps_per_epoch:
+        raise infinite(data, "steps_per_epoch=100")
+    if is_infinite(validation_data) and not validation_steps:
+        raise infinite(validation_data, "validation_steps=10")
     steps = schedule_for(recipe.schedule, epochs)
     graph = as_graph(model)
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
-    folder = run_folder(run_dir)
-    check_data(data, recipe, labels=True)
+    _check_callbacks(callbacks)
+    check_data(data, recipe, labels=_trains_on_labels(graph.model, loss))
+    remember_inputs(graph.model, data)
     step = PruningStep(recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,
@@ -124,6 +132,8 @@ def fit_with_pruning(
         "verbose": verbose,
     }
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
+    _check_loss(copy, data)
+    folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
     run = Run(graph, copy, data, step, epochs, callbacks, fitting, settings, folder, stopwatch)
@@ -144,6 +154,33 @@ def _check_training(model: Any) -> None:
         raise BadInput(
             f"The model must train as keras.Model does. Received: {type(model).__name__}, which has a {own[0]} of its own; "
             "a rebuilt model is a plain keras.Model. Use kt.prune and your own training loop."
+        )
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    """Raise `BadInput` for callbacks that promise what a run of several trainings cannot keep."""
+    for one in keras.tree.flatten(callbacks):
+        if isinstance(one, keras.callbacks.BackupAndRestore):
+            raise BadInput(
+                "callbacks must not restore another training: the sizes of the model change, and a run cannot be continued. "
+                "Received: a BackupAndRestore. Leave it out; run_dir=... keeps the model after each stage."
+            )
+
+
+def _trains_on_labels(model: Any, loss: Any) -> bool:
+    """Whether there is a loss that compares outputs with labels; `add_loss` alone needs none."""
+    return loss is not None or not model.compiled or compile_options(model)["loss"] is not None
+
+
+def _check_loss(model: Any, data: Any) -> None:
+    """Raise `BadInput` unless there is something to minimise: a compiled loss, or what layers add."""
+    if compile_options(model)["loss"] is not None:
+        return
+    run_model(model, feed(model, peek(data)[1]))
+    if not model.losses:
+        raise BadInput(
+            f"The model must have a loss. Received: {model.name!r}, compiled without one, none of whose layers adds one. "
+            "Compile it with a loss, or pass loss=."
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,11 +10,11 @@ from keras_taylor._keras.identity import described
 from keras_taylor._output.deprecations import gathered
 from keras_taylor._plan.constraints import Constraints, constraints_for
 from keras_taylor._plan.plan import check_rank
-from keras_taylor._repair.repair import check_method
+from keras_taylor._repair.methods import Methods, methods_for
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.errors import BadInput, shown, whole_number
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -30,7 +30,8 @@ class Recipe:
         constraints: what every plan must respect, in terms of the unpruned model.
         schedule: the steps to the budget, for `kt.fit_with_pruning` and `kt.sweep`; by default as many steps of one epoch as
             half of the epochs allows, at most 5.
-        repair: a method of `kt.repair` that follows each removal, or None for no repair. Without data nothing is repaired.
+        repair: a method of `kt.repair`, by name or one of `kt.repairs`, that follows each removal, or None for no repair.
+            Without data nothing is repaired.
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
 
     Raises:
@@ -47,7 +48,7 @@ class Recipe:
     rank: str = "saving"
     constraints: Constraints = field(default_factory=Constraints)
     schedule: Schedule | None = None
-    repair: str | Sequence[str] | None = "auto"
+    repair: Methods | None = "auto"
     examples: int | None = 2048
 
     def __post_init__(self) -> None:
@@ -55,9 +56,11 @@ class Recipe:
         check_rank(self.rank)
         object.__setattr__(self, "constraints", constraints_for(self.constraints))
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise BadInput(f"schedule must be a kt.Schedule. Received: {self.schedule!r}. Write kt.Schedule.linear(steps=3).")
+            raise BadInput(
+                f"schedule must be a kt.Schedule. Received: {shown(self.schedule)}. Write kt.Schedule.linear(steps=3)."
+            )
         if self.repair is not None:
-            check_method(self.repair)
+            methods_for(self.repair)
         if self.examples is not None:
             object.__setattr__(self, "examples", whole_number("Recipe(examples=)", self.examples))
 
@@ -76,7 +79,7 @@ def recipe_for(given: Recipe | None) -> Recipe:
         BadInput: something else.
     """
     if given is not None and not isinstance(given, Recipe):
-        raise BadInput(f"recipe must be a kt.Recipe. Received: {given!r}. Write recipe=kt.Recipe(criterion='taylor2').")
+        raise BadInput(f"recipe must be a kt.Recipe. Received: {shown(given)}. Write recipe=kt.Recipe(criterion='taylor2').")
     return given or Recipe()
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import PruningPlan
-from keras_taylor._repair.repair import Repair
+from keras_taylor._repair.attempts import Repair
 from keras_taylor._run.report import Report
 
 

@@ -20,10 +20,14 @@ from keras_taylor._output.run_dir import writable_folder
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._rebuild.rebuild import flat_names
-from keras_taylor._repair.repair import Repair
+from keras_taylor._repair.attempts import Repair
 from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import ChannelGraph, trace
+from keras_taylor.errors import BadInput
+
+MODEL, PLAN, REPORT, HISTORY = FILES = ("model.keras", "plan.json", "report.json", "history.json")
+"""What a run leaves in its folder."""
 
 
 class Run:
@@ -101,11 +105,11 @@ class Run:
             name, self.current_graph, found, seconds=time.perf_counter() - self._start, epochs=self.epoch
         )
         if self.folder is not None:
-            write_atomically(self.folder / "model.keras", self.current.save)
-            self.plan.save(self.folder / "plan.json")
-            self.report.save(self.folder / "report.json")
+            write_atomically(self.folder / MODEL, self.current.save)
+            self.plan.save(self.folder / PLAN)
+            self.report.save(self.folder / REPORT)
             text = json.dumps({"epoch": self.history.epoch, **self.history.history}, indent=1)
-            write_text(self.folder / "history.json", text)
+            write_text(self.folder / HISTORY, text)
 
     def remove(self, number: int, steps: int, budgets: Mapping[str, float]) -> None:
         """Removal `number` of `steps`. A latency has to be met in the last one only."""
@@ -182,6 +186,14 @@ def run_folder(run_dir: str | Path | None) -> Path | None:
     """The folder of a run, made where it is missing; None for None.
 
     Raises:
-        BadInput: it cannot be made or written to.
+        BadInput: it cannot be made or written to, or holds another run.
     """
-    return None if run_dir is None else writable_folder(run_dir, (".",))
+    if run_dir is None:
+        return None
+    there = [name for name in FILES if (Path(run_dir) / name).exists()]
+    if there:
+        raise BadInput(
+            f"run_dir must be a folder without another run: a run cannot be continued, and its files are not written over. "
+            f"Received: {str(run_dir)!r}, which holds {', '.join(there)}. Choose another folder, or remove these files."
+        )
+    return writable_folder(run_dir, (".",))

@@ -15,12 +15,13 @@ from keras_taylor._plan.plan import decide
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
-from keras_taylor._repair.repair import Repair, repair
+from keras_taylor._repair.attempts import Repair
+from keras_taylor._repair.repair import repair
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import score
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import KerasTaylorError
+from keras_taylor.errors import KerasTaylorError, UnsupportedModel
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,12 @@ class PruningStep:
             fitted = stopwatch.meet(Request(scores, budgets, constraints, self.recipe.rank, tries))
             plan, small = fitted.plan, fitted.model
         check = verify(graph, plan, small, None if data is None else peek(data)[1], tolerance=_tolerance(graph.model))
+        if check.random:
+            raise UnsupportedModel(
+                f"The model must compute the same twice, or its rebuilt twin cannot be proven. Received: {graph.model.name!r}, "
+                "whose outputs differ from run to run: it is random in inference. Let its layers draw with keras.random and a "
+                "keras.random.SeedGenerator, or prune step by step (kt.score, kt.plan, kt.rebuild), where nothing is compared."
+            )
         if not check.ok:
             raise KerasTaylorError(
                 f"The rebuilt model must compute what the masked one computes. Received: {check}. This is a fault of a layer "

@@ -13,7 +13,7 @@ from keras_taylor._score.scorer import Scorer
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.errors import BadInput, shown, whole_number
 
 DEFAULT_CRITERION = "taylor_gate"
 
@@ -167,7 +167,7 @@ def _by_label(criteria: Any) -> dict[str, Criterion]:
     """The criteria by the labels under which their scores are returned."""
     if isinstance(criteria, (str, Criterion)) or not criteria:
         raise BadInput(
-            f"criteria of score_all must be a list of criteria, or a mapping from labels to them. Received: {criteria!r}. "
+            f"criteria of score_all must be a list of criteria, or a mapping from labels to them. Received: {shown(criteria)}. "
             "kt.score takes a single one."
         )
     if isinstance(criteria, Mapping):
@@ -198,7 +198,7 @@ def _scored(
     verbose: Any,
 ) -> list[Scores]:
     if labels not in ("auto", "given", "sampled"):
-        raise BadInput(f"labels must be 'auto', 'given' or 'sampled'. Received: {labels!r}.")
+        raise BadInput(f"labels must be 'auto', 'given' or 'sampled'. Received: {shown(labels)}.")
     draws = None if draws is None else whole_number("draws", draws)
     names = [one.name for one in criteria if one.needs_data]
     if not names:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_taylor.criteria._statistics import DATA, LOSS, Array, Record, check_needs, statistics_declared, statistics_from
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, shown, unknown_name
 
 
 class Criterion:
@@ -216,7 +216,7 @@ def criterion_for(criterion: str | Criterion) -> Criterion:
         check_needs(criterion.needs)
         return criterion
     if not isinstance(criterion, str):
-        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {criterion!r}.")
+        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {shown(criterion)}.")
     if criterion not in _REGISTRY:
         raise unknown_name("criterion", criterion, _REGISTRY)
     return _REGISTRY[criterion]()

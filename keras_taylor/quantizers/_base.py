@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, TypedDict, TypeVar
 
 from typing_extensions import Unpack
 
+from keras_taylor._keras.batches import infinite
+from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._keras.forms import is_infinite, rereadable
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.serving import serving
-from keras_taylor._rebuild.verify import example_inputs, run
+from keras_taylor._rebuild.verify import run
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name
+from keras_taylor.errors import BadInput, shown, unknown_name
+
+_COMPARED = 4
+"""Random examples on which a file is compared with the model: more than one, to see which outputs vary."""
 
 Examples = Callable[[], Iterator[dict[str, Any]]]
 
@@ -61,6 +67,10 @@ class Quantizer:
     two quantizers are equal when they are of one class, have equal options, and hold equal data. A field that holds data is
     declared `field(default=None, repr=False, metadata={"data": "what to pass when they are missing"})`.
 
+    Args:
+        allow_constant_channels: accept a file in which a channel of an output is constant that varies in the model. That is an
+            error else: boxes of 0 to 640 and scores of 0 to 1 in one output have one scale, on which all scores are 0.
+
     Attributes:
         name: what tables and the command line call it; the name that it is registered by.
         weight_bits: bits of the weights of convolutions and dense layers.
@@ -84,6 +94,8 @@ class Quantizer:
         Small()
     """
 
+    allow_constant_channels: bool = field(default=False, kw_only=True, repr=False)
+
     name: ClassVar[str]
     weight_bits: ClassVar[int] = 32
     activation_bits: ClassVar[int] = 32
@@ -95,21 +107,22 @@ class Quantizer:
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)  # until it is registered; never that of its base class
 
+    def __post_init__(self) -> None:
+        for name in self._data_fields():
+            object.__setattr__(self, name, rereadable(getattr(self, name)))
+
     def check(self) -> None:
         """Called before any work.
 
         Raises:
-            BadInput: data are missing, or can be read only once.
+            BadInput: data are missing, or training data have no end and no number of steps.
         """
         for name, hint in self._data_fields().items():
             data = getattr(self, name)
             if data is None:
                 raise BadInput(f"{type(self).__name__} must have {name}. Received: None. Pass {hint}.")
-            if isinstance(data, Iterator):
-                raise BadInput(
-                    f"{name} of {type(self).__name__} must be readable more than once. Received: an iterator. Pass arrays, a "
-                    "tf.data.Dataset or a PyDataset."
-                )
+            if is_infinite(data) and getattr(self, "steps_per_epoch", 0) is None:
+                raise infinite(data, f"{type(self).__name__}(..., steps_per_epoch=100)")
 
     def check_graph(self, graph: ChannelGraph) -> None:
         """Called before any work with a model of which no copy is trained yet; what conversion finds out is not asked here.
@@ -131,7 +144,7 @@ class Quantizer:
             verbose: as in `fit`, where the model is trained.
             batch_size: how many examples the function takes at a time; None for what the model takes, which is mostly open.
         """
-        inputs = example_inputs(graph.program, seed, batch=1)
+        inputs = example_inputs(graph.program, seed, batch=_COMPARED)
         return Prepared(serving(graph.model, batch_size), graph.model, inputs, run(graph.model, inputs))
 
     def configure(self, converter: Any, examples: Examples | None = None) -> None:
@@ -249,7 +262,7 @@ def quantizer_for(given: str | Quantizer | None) -> Quantizer:
     name = "float32" if given is None else given
     if not isinstance(name, str):
         raise BadInput(
-            f"quantizer must be a kt quantizer, one of its names, or None. Received: {given!r}. Write kt.Int8PTQ(data)."
+            f"quantizer must be a kt quantizer, one of its names, or None. Received: {shown(given)}. Write kt.Int8PTQ(data)."
         )
     if name not in _REGISTRY:
         raise unknown_name("quantizer", name, _REGISTRY)

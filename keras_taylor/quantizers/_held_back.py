@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -43,37 +44,32 @@ class HeldBack:
             few = min(length // 10, _AT_MOST)
             held = _rows(data, order[:few] if few else order[:_AT_MOST])
             self.batches = list(batches(held, batch_size=batch_size))
-            self._data = _rows(data, order[few:]) if few else data
+            self._trained_on = order[few:]
+            total: int | None = -(-len(self._trained_on) // batch_size)
         else:
             self.batches = self._first(data)
+            total = count_batches(data, batch_size=batch_size, examples=None)
         self.examples = sum(len(keras.tree.flatten(x)[0]) for x, _, _ in self.batches)
-        total = count_batches(self._data, batch_size=batch_size, examples=None)
         self.steps = steps_per_epoch or (None if total is None else total - self._skipped)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch as tensors, without what is held back; arrays are shuffled anew."""
         data, first = self._data, self._skipped
         if isinstance(data, (tuple, list)):
-            length = len(keras.tree.flatten(data)[0])
-            data = _rows(data, np.random.default_rng((self._seed, number)).permutation(length))
+            data = _rows(data, np.random.default_rng((self._seed, number)).permutation(self._trained_on))
         elif isinstance(data, tf.data.Dataset) and self._given_steps is not None:
             # As in `fit`: an epoch goes on where the one before has stopped.
             steps = self._given_steps
             data, first = data.skip(first).repeat().skip(number * steps).take(steps), 0
-        for batch in islice(batches(data, batch_size=self._size), first, None):
+        # With a number of steps the data need no end: the caller stops.
+        examples = sys.maxsize if self._given_steps is not None and not isinstance(data, tuple) else None
+        for batch in islice(batches(data, batch_size=self._size, examples=examples), first, None):
             yield keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), batch)
 
     def _first(self, data: Any) -> list[Batch]:
         """The first batches; from now on, epochs begin after them, unless there is only one."""
         total = count_batches(data, batch_size=self._size, examples=None) or self._given_steps or 10
-        found: list[Batch] = []
-        examples = 0
-        few = data.take(max(total // 10, 1)) if isinstance(data, tf.data.Dataset) else data
-        for batch in batches(few, batch_size=self._size):
-            found.append(batch)
-            examples += len(keras.tree.flatten(batch[0])[0])
-            if len(found) >= total // 10 or examples >= _AT_MOST:
-                break
+        found = list(islice(batches(data, batch_size=self._size, examples=_AT_MOST), max(total // 10, 1)))
         self._skipped = len(found) if total > 1 else 0
         return found
 

@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.losses import Objective
 from keras_taylor._keras.model import feed, pack_outputs
 from keras_taylor._keras.program import functional
 from keras_taylor._rebuild.rebuild import copy_model
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run
+from keras_taylor._rebuild.verify import relative_error, run
 from keras_taylor._trace.graph import ChannelGraph, trace
 from keras_taylor.errors import BadInput, ExportMismatch
 from keras_taylor.quantizers._checks import check_finite

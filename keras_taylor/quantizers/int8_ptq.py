@@ -60,7 +60,7 @@ class Int8PTQ(Integer):
         inputs = read_inputs(graph.model, graph.program, self.calibration, 32, self.examples, self.seed)
         if all(np.ptp(x) == 0 for x in inputs):
             raise BadInput(f"Calibration data must vary. Received: {len(inputs[0])} examples of one constant value.")
-        warn_of_range(graph.program, [x[:64] for x in inputs])
+        warn_of_range(graph.program, inputs, graph.model)
         names = [argument(name) for name in graph.program.input_names]
         size = batch_size or own_batch_size(graph.model) or 1
 

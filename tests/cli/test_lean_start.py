@@ -16,7 +16,7 @@ from keras_taylor._cli.app import app
 from keras_taylor._cli.sources import named
 from keras_taylor._cli.sources.images import SCALED
 from keras_taylor._cli.study import app as study_app
-from keras_taylor._repair.repair import METHODS
+from keras_taylor._repair.methods import METHODS
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor._sweep.grid import ORDERS

@@ -81,7 +81,9 @@ def test_dynamic_range_needs_no_data(data):
 
 class TestTraining:
     def trained(self, model, data, **options):
-        quantizer = kt.Int8QAT(data, **{"epochs": 3, "learning_rate": 1e-2, "batch_size": 16, **options})
+        # Trained on noise, and wildly: a class may be lost.
+        wild = {"epochs": 3, "learning_rate": 1e-2, "batch_size": 16, "allow_constant_channels": True}
+        quantizer = kt.Int8QAT(data, **wild | options)
         return kt.quantize(model, quantizer, verbose=0)
 
     def test_the_loss_falls_and_the_model_stays(self, model, data):

@@ -163,6 +163,18 @@ class TestHeldBack:
         assert list(held) == list(range(5)) and data.steps == 3
         assert [list(epoch) for epoch in epochs] == [list(range(5, 20)), list(range(20, 35))]
 
+    @pytest.mark.parametrize("length", [20, None])
+    def test_a_data_set_of_known_or_unknown_length_with_steps(self, length):
+        class Some(Sequence):
+            num_batches = length
+
+            def __getitem__(self, index):
+                return super().__getitem__(index % 20)
+
+        data = HeldBack(Some(self.X, self.Y), 5, 3, seed=0)
+        held, step = data.examples, next(data.epoch(0))
+        assert held in (5, 10) and step[1].numpy()[0] == held and data.steps == 3
+
     @pytest.mark.parametrize("data", [(X[:4], Y[:4]), tf.data.Dataset.from_tensor_slices((X, Y)).batch(100)])
     def test_few_data_are_judged_by_as_a_whole(self, data):
         found = HeldBack(data, 5, None, seed=0)

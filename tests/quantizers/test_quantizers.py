@@ -124,8 +124,7 @@ class TestEveryPrecision:
                 kt.errors.BadInput, match=rf"{KINDS[name].__name__} must have \w+. Received: None. Pass training"
             ):
                 quantizer.check()
-            with pytest.raises(kt.errors.BadInput, match=r"must be readable more than once\. Received: an iterator"):
-                quantizer.with_data(iter([IMAGES])).check()
+            quantizer.with_data(iter([IMAGES])).check()  # its batches are kept
 
 
 def test_training_is_for_those_that_train():

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run
+from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._rebuild.verify import relative_error, run
 from keras_taylor.quantizers._lowering import lower
 from keras_taylor.quantizers._tf_keras_bridge import Bridge
 from keras_taylor.rules import registered

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import keras_taylor as kt
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._plan.pruning_plan import to_mask
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
+from keras_taylor._rebuild.verify import relative_error, run, silenced
 from tests.random_graphs import OPERATIONS, RECIPES, Builder
 
 

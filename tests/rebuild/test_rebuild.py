@@ -178,6 +178,33 @@ class TestCompilation:
         )
         assert small.jit_compile == model.jit_compile
 
+    @pytest.mark.parametrize("trained", [False, True])
+    @pytest.mark.parametrize(
+        ("policy", "later"), [("mixed_float16", "float32"), ("mixed_bfloat16", "float32"), ("float32", "mixed_float16")]
+    )
+    def test_the_policy_and_the_optimizer_are_the_models_own(self, policy, later, trained):
+        before = keras.config.dtype_policy()
+        try:
+            keras.config.set_dtype_policy(policy)
+            model = nets.compiled(nets.residual(), optimizer="adam")
+            if trained:
+                model.fit(*nets.images(8, 3), verbose=0)
+            keras.config.set_dtype_policy(later)
+            small = kt.rebuild(model, halved(model))
+            small.fit(*nets.images(8, 3), verbose=0)
+        finally:
+            keras.config.set_dtype_policy(before)
+        assert small.dtype_policy.name == policy
+        assert type(small.optimizer) is type(model.optimizer)
+        assert isinstance(small.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+        assert int(small.optimizer.iterations) == int(trained) + 1
+
+    def test_a_scaled_loss_is_scaled_whatever_was_asked_for(self):
+        model = nets.compiled(nets.residual(), optimizer="sgd")
+        model.optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+        small = kt.rebuild(model, halved(model))
+        assert isinstance(small.optimizer.inner_optimizer, keras.optimizers.Adam)
+
     def test_metrics_do_not_share_state(self):
         metric = keras.metrics.SparseCategoricalAccuracy(name="hit")
         model = nets.compiled(nets.chain(), metrics=[metric])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_taylor as kt
 from keras_taylor._output.results import Result
@@ -100,3 +101,116 @@ def test_relative_error():
     assert relative_error([np.zeros(2)], [np.zeros(2)]) == 0
     assert np.isnan(relative_error([a], [a * np.nan]))
     assert np.isnan(relative_error([a, a], [a * np.nan, a]))
+
+
+class Noise(layers.Layer):
+    """Adds what it draws, in inference, too."""
+
+    def __init__(self, draw="generator", **options):
+        super().__init__(**options)
+        self.draw = draw
+        self.generator = keras.random.SeedGenerator(7) if draw == "generator" else None
+
+    def call(self, x):
+        if self.draw == "tensorflow":
+            return x + tf.random.normal(tf.shape(x))
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
+
+    def get_config(self):
+        return {**super().get_config(), "draw": self.draw}
+
+
+class MonteCarloDropout(layers.Dropout):
+    def call(self, x, training=None):
+        return super().call(x, training=True)
+
+
+def random_net(noise, where="head"):
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="a")(x)
+    x = noise(x) if where == "channels" else x
+    x = layers.Conv2D(4, 1, name="c")(layers.Conv2D(4, 3, name="b")(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    x = noise(x) if where == "head" else x
+    return nets.randomized(keras.Model(inputs, layers.Dense(3)(x)))
+
+
+class TestRandomInInference:
+    @pytest.mark.parametrize(
+        "noise",
+        [
+            lambda: Noise("generator"),
+            lambda: Noise("no seed"),
+            lambda: MonteCarloDropout(0.5),
+        ],
+    )
+    def test_equal_draws_are_compared(self, noise):
+        model = random_net(noise())
+        states = [v.numpy() for v in model.variables]
+        plan = kt.PruningPlan({"a": (0, 1, 2)})
+        small = kt.rebuild(model, plan)
+        assert not np.allclose(*(model.predict(nets.images(2)[0], verbose=0) for _ in range(2)))
+        states = [v.numpy() for v in model.variables]
+        assert kt.verify(model, plan, small).ok
+        assert all(map(np.array_equal, states, [v.numpy() for v in model.variables]))
+        small.get_layer("a").kernel.assign(2 * small.get_layer("a").kernel)
+        check = kt.verify(model, plan, small)
+        assert not check.ok and check.random
+
+    @pytest.mark.parametrize(
+        ("noise", "where"),
+        [(lambda: Noise("tensorflow"), "head"), (lambda: Noise("tensorflow"), "channels")],
+    )
+    def test_draws_that_cannot_be_equal_are_no_fault_of_a_rule(self, noise, where):
+        model = random_net(noise(), where)
+        plan = kt.PruningPlan({"a": (0, 1, 2)} if where == "head" else {})
+        check = kt.verify(model, plan, kt.rebuild(model, plan))
+        assert not check.ok and check.random
+        assert str(check).startswith("NOT COMPARABLE, the model is random in inference")
+        with pytest.raises(kt.errors.UnsupportedModel, match="it is random in inference"):
+            kt.prune(model, target=kt.Target(macs=0.9), recipe=kt.Recipe("l1"))
+
+
+class TestMadeUpInputs:
+    def test_strings(self):
+        x = inputs = keras.Input((4,), dtype="string")
+        x = layers.Embedding(5, 8)(layers.StringLookup(vocabulary=["a", "b", "c"])(x))
+        x = layers.Conv1D(6, 2, activation="relu", name="d")(layers.Conv1D(8, 2, activation="relu", name="c")(x))
+        model = nets.randomized(keras.Model(inputs, layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x))))
+        plan = kt.PruningPlan({"c": (0, 1, 2)})
+        small = kt.rebuild(model, plan)
+        words = np.random.default_rng(0).choice(["a", "b", "c", "z"], size=(40, 4))
+        for given in (None, words, words.astype(object), tf.constant(words)):
+            assert kt.verify(model, plan, small, given).ok
+        assert len(kt.repair(model, plan, small, words, method="lstsq", verbose=0).attempts) == 2
+        assert kt.prune(model, words, target=kt.Target(macs=0.7), verbose=0).report["final"].macs < kt.trace(model).macs
+        assert kt.prune(model, target=kt.Target(macs=0.7), recipe=kt.Recipe("l1")).report["final"].macs < kt.trace(model).macs
+
+    def test_whole_numbers_beside_strings(self):
+        words, number = keras.Input((3,), dtype="string"), keras.Input((2,), dtype="int64")
+        x = layers.Embedding(9, 4)(layers.Hashing(8)(words))
+        y = layers.Embedding(3, 4)(layers.IntegerLookup(vocabulary=[0, 1])(number))
+        x = layers.Dense(6, activation="relu", name="d")(layers.Flatten()(layers.Concatenate(axis=1)([x, y])))
+        model = nets.randomized(keras.Model([words, number], layers.Dense(2)(x)))
+        plan = kt.PruningPlan({"d": (0, 1, 2)})
+        assert kt.verify(model, plan, kt.rebuild(model, plan)).ok
+
+    def test_a_model_that_cannot_take_them_asks_for_inputs(self):
+        inputs = keras.Input((4,), dtype="string")
+        x = layers.Dense(6, activation="relu", name="d")(Parsed()(inputs))
+        model = nets.randomized(keras.Model(inputs, layers.Dense(2)(x)))
+        plan = kt.PruningPlan({"d": (0, 1, 2)})
+        small = kt.rebuild(model, plan)
+        with pytest.raises(kt.errors.BadInput, match=r"x must be given: .* does not run on made-up inputs .* Pass real ones"):
+            kt.verify(model, plan, small)
+        assert kt.verify(model, plan, small, np.array([["1", "2", "3", "4"]])).ok
+
+
+class Parsed(layers.Layer):
+    """Numbers out of their texts."""
+
+    def call(self, x):
+        return tf.strings.to_number(x)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, "float32")

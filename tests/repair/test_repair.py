@@ -1,5 +1,6 @@
 """Repair: the linear views of layers, the normal equations, and what repair may and may not change."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import keras
@@ -12,7 +13,8 @@ from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._repair import batchnorm as statistics_module
 from keras_taylor._repair import consumers as consumers_module
-from keras_taylor._repair import repair as module
+from keras_taylor._repair import refit as module
+from keras_taylor._repair.judging import Judging
 from keras_taylor._repair.normal_equations import NormalEquations
 from keras_taylor._repair.window_rows import Rows
 from keras_taylor.rules import _base as rules_base
@@ -148,7 +150,7 @@ def test_what_an_activation_hides_need_not_be_met(kind):
     plan = kt.PruningPlan({"first": (0, 1, 2)})
     small, many = kt.rebuild(model, plan), np.random.default_rng(0).normal(size=(600, 8, 8, 3))
     plain, aimed = (
-        kt.repair(model, plan, small, many, method="lstsq", rows=0, activation=activation).attempts[-1].error
+        kt.repair(model, plan, small, many, method=kt.repairs.LeastSquares(rows=0, activation=activation)).attempts[-1].error
         for activation in (False, True)
     )
     assert aimed < 0.97 * plain
@@ -203,7 +205,7 @@ def test_exact_copies_of_kept_channels_are_restored(where):
     keep = (0, 1, 2, 3)
     plan = kt.PruningPlan({"stem": keep, "conv2": keep} if where == "stem" else {"conv1": keep})
     small = kt.rebuild(model, plan)
-    fixed = kt.repair(model, plan, small, IMAGES, method="lstsq", ridge=1e-9)
+    fixed = kt.repair(model, plan, small, IMAGES, method=kt.repairs.LeastSquares(ridge=1e-9))
     expected = model.predict(IMAGES, verbose=0)
     scale = np.abs(expected).max()
     assert np.abs(small.predict(IMAGES, verbose=0) - expected).max() > 1e-2 * scale
@@ -369,7 +371,9 @@ def test_what_cannot_be_followed_is_not_fitted_towards(kind):
     kt.testing.randomize(model)
     plan = kt.PruningPlan({"first": (0, 1, 2, 3)})
     small, images = kt.rebuild(model, plan), IMAGES[:, :6, :6]
-    with_it, without = (kt.repair(model, plan, small, images, method="lstsq", activation=a).model for a in (True, False))
+    with_it, without = (
+        kt.repair(model, plan, small, images, method=kt.repairs.LeastSquares(activation=a)).model for a in (True, False)
+    )
     assert all(map(np.array_equal, with_it.get_weights(), without.get_weights()))
     assert distance(model, with_it, images) < distance(model, small, images)
 
@@ -457,10 +461,57 @@ class TestArguments:
         with pytest.raises(TypeError, match="positional"):
             kt.repair(None, kt.PruningPlan({}), None, IMAGES, "lstsq")
 
-    @pytest.mark.parametrize(("name", "value"), [("rows", -1), ("rows", 2.5), ("examples", 0), ("examples", True)])
+    @pytest.mark.parametrize(("name", "value"), [("examples", 0), ("examples", True)])
     def test_numbers_are_whole(self, name, value):
         with pytest.raises(kt.errors.BadInput, match=f"{name} must be a whole number of at least"):
             _bad(**{name: value})
+
+    @pytest.mark.parametrize(
+        ("kind", "options", "text"),
+        [
+            ("LeastSquares", {"rows": -1}, "rows must be a whole number of at least 0"),
+            ("Bias", {"rows": 2.5}, "rows must be a whole number of at least 0"),
+            ("LeastSquares", {"ridge": -1.0}, "ridge must be above 0 and finite"),
+            ("LeastSquares", {"ridge": "strong"}, "ridge must be above 0 and finite"),
+            ("Tune", {"passes": 0}, "passes must be a whole number of at least 1"),
+            ("Tune", {"learning_rate": float("inf")}, "learning_rate must be above 0 and finite"),
+            ("Tune", {"seconds": 0}, "seconds must be above 0 and finite"),
+        ],
+    )
+    def test_options_of_methods_are_checked(self, kind, options, text):
+        with pytest.raises(kt.errors.BadInput, match=text):
+            getattr(kt.repairs, kind)(**options)
+
+    def test_options_of_least_squares_go_into_a_method_now(self):
+        model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
+        small = kt.rebuild(model, plan)
+        with pytest.warns(DeprecationWarning, match=r"method=kt.repairs.LeastSquares\(ridge=..., rows=...\)"):
+            old = kt.repair(model, plan, small, IMAGES, method="lstsq", ridge=0.1, rows=0, verbose=0)
+        chosen = kt.repairs.LeastSquares(ridge=0.1, rows=0)
+        new = kt.repair(model, plan, small, IMAGES, method=chosen, verbose=0)
+        assert all(map(np.array_equal, old.model.get_weights(), new.model.get_weights()))
+        with pytest.raises(kt.errors.BadInput, match="repair takes ridge in a method now"):
+            kt.repair(model, plan, small, IMAGES, ridge=0.1)
+
+    def test_a_recipe_takes_a_method_with_options_and_tells_them(self):
+        shown = kt.Recipe(repair=kt.repairs.LeastSquares(rows=120)).settings()["repair"]
+        assert shown == {"class": "LeastSquares", "ridge": 0.001, "rows": 120, "residual": True, "activation": True}
+        with pytest.raises(kt.errors.UnknownName, match="Did you mean 'lstsq'"):
+            kt.Recipe(repair="lsqt")
+
+    def test_a_method_of_ones_own(self):
+        @dataclass(frozen=True)
+        class Silence(kt.repairs.RepairMethod):
+            name = "silence"
+
+            def apply(self, work):
+                for weight in work.small.model.weights:
+                    weight.assign(0.0 * weight)
+                return 1
+
+        fixed = _bad(method=("lstsq", Silence()), verbose=0)
+        assert fixed.methods == ("lstsq", "silence")
+        assert not fixed.model.predict(IMAGES, verbose=0).any()
 
     @pytest.mark.parametrize(("verbose", "lines"), [("auto", 4), (1, 4), (2, 4), (0, 0)])
     def test_verbose(self, verbose, lines, capsys):
@@ -478,7 +529,7 @@ def test_the_result_shows_itself():
 
 
 def test_nothing_applied_still_shares_nothing(monkeypatch):
-    monkeypatch.setattr(module, "_best", lambda attempts, model: attempts[0])
+    monkeypatch.setattr(Judging, "badness", lambda self, error, agreement: -error)  # the worst wins
     model, plan = residual_net(), kt.PruningPlan({"conv1": (0, 1, 2, 3, 5)})
     small = kt.rebuild(model, plan)
     fixed = kt.repair(model, plan, small, IMAGES, verbose=0)
@@ -538,7 +589,8 @@ def _bad(**changes):
         ({"method": "lsqt"}, kt.errors.UnknownName, "Did you mean 'lstsq'"),
         ({"method": ()}, kt.errors.BadInput, "at least one of"),
         ({"method": ("auto", "bias")}, kt.errors.BadInput, "goes with no other method"),
-        ({"ridge": -1.0}, kt.errors.BadInput, "ridge must be above 0"),
+        ({"method": 3}, kt.errors.BadInput, "must name at least one of"),
+        ({"method": ("bias", 3)}, kt.errors.BadInput, "must be a name or a kt.repairs.RepairMethod"),
         ({"plan": {}}, kt.errors.BadInput, "must be a kt.PruningPlan"),
         ({"plan": kt.PruningPlan({"conv1": (0, 1)})}, kt.errors.PlanMismatch, "small must be kt.rebuild(model, plan)"),
         ({"x": IMAGES[:, :4]}, kt.errors.BadInput, "input shapes. Received: [(120, 4, 8, 3)]"),
@@ -575,7 +627,7 @@ class TestTune:
         model = residual_net()
         plan = kt.testing.random_plan(model, 0)
         small = kt.rebuild(model, plan)
-        fixed = kt.repair(model, plan, small, IMAGES, method="tune", passes=3, learning_rate=1e-3, verbose=0)
+        fixed = kt.repair(model, plan, small, IMAGES, method=kt.repairs.Tune(passes=3, learning_rate=1e-3), verbose=0)
         assert fixed.methods == ("lstsq", "tune")
         unrepaired, squares, tuned = fixed.attempts
         assert tuned.error <= squares.error < unrepaired.error and tuned.passes == 3

@@ -88,7 +88,8 @@ def check(recipe, seed, counts):
     def fix(plan, small, **options):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            fixed = kt.repair(model, plan, small, (data,), method="lstsq", examples=EXAMPLES, verbose=0, **options).model
+            method = kt.repairs.LeastSquares(**options)
+            fixed = kt.repair(model, plan, small, (data,), method=method, examples=EXAMPLES, verbose=0).model
         return fixed, [str(one.message) for one in said]
 
     nothing = kt.PruningPlan({})

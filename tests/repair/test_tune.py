@@ -8,8 +8,9 @@ import tensorflow as tf
 import keras_taylor as kt
 from keras_taylor._plan.pruning_plan import to_mask
 from keras_taylor._repair.augment import augmentation
+from keras_taylor._repair.method import Work
 from keras_taylor._repair.reconstruction import Reconstruction
-from keras_taylor._repair.tune import Tuning, tune
+from keras_taylor._repair.tune import Tune
 from keras_taylor._trace.graph import trace
 from keras_taylor.errors import BadInput, NonFiniteScores, UnknownName
 
@@ -47,9 +48,9 @@ class Pruned:
     def judge(self):
         return (sum(self.distances().values()),)
 
-    def tune(self, judge=None, images=IMAGES[:64], **options):
-        tuning = Tuning(**{"passes": 6, "rate": 0.01, "batch_size": 16} | options)
-        return tune(self.graph, self.keep, self.small, [images], judge or self.judge, tuning)
+    def tune(self, judge=None, inputs=(IMAGES[:64],), frozen=False, seed=0, **options):
+        work = Work(self.graph, self.keep, self.small, inputs, judge or self.judge, frozen=frozen, seed=seed)
+        return Tune(**{"passes": 6, "learning_rate": 0.01, "batch_size": 16, "augment": None} | options).apply(work)
 
     def weights(self):
         return {w.path: w.numpy() for w in self.small.model.weights}
@@ -142,7 +143,7 @@ def test_a_budget_of_time():
 def test_fewer_images_than_a_batch_are_one_batch():
     pruned = Pruned(net())
     before = pruned.weights()
-    assert pruned.tune(images=IMAGES[:5], batch_size=64, passes=3) == 3
+    assert pruned.tune(inputs=[IMAGES[:5]], batch_size=64, passes=3) == 3
     assert changed(before, pruned.weights())
 
 
@@ -155,7 +156,7 @@ def test_an_original_that_is_not_finite_and_a_rate_that_is_too_high():
     pruned = Pruned(net())
     before = pruned.weights()
     with pytest.warns(UserWarning, match="Tuning diverged at step"):
-        pruned.tune(rate=1e30)
+        pruned.tune(learning_rate=1e30)
     assert not changed(before, pruned.weights())
 
 
@@ -180,7 +181,7 @@ def test_two_inputs_and_outputs_and_a_shared_layer():
     data = [IMAGES, np.random.default_rng(1).normal(size=(96, 4)).astype("float32")]
     pruned.held = [tf.constant(part[64:]) for part in data]
     start = pruned.judge()
-    tune(pruned.graph, pruned.keep, pruned.small, data, pruned.judge, Tuning(passes=3, batch_size=16, augment="images"))
+    pruned.tune(inputs=data, passes=3, learning_rate=3e-3, augment="images")
     assert pruned.judge() < start
 
 

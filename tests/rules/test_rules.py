@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import keras_taylor as kt
+from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._plan.pruning_plan import to_mask
-from keras_taylor._rebuild.verify import example_inputs, relative_error, run, silenced
+from keras_taylor._rebuild.verify import relative_error, run, silenced
 from keras_taylor.rules import _base, conv, dense, normalization, registered, shaping
 
 layers = keras.layers

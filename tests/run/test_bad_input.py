@@ -269,6 +269,16 @@ CASES = {
     ),
     "an export in an unwritable folder": (lambda: kt.export_tflite(chain(), "/proc/m.tflite"), errors.BadInput, "path must be"),
     # loops
+    "a callback that restores": (
+        lambda: fitted(chain(), DATA, callbacks=[keras.callbacks.BackupAndRestore("/tmp")]),
+        errors.BadInput,
+        "callbacks must not restore another training",
+    ),
+    "no loss at all": (
+        lambda: fitted(_compiled_without_a_loss(), DATA[:1]),
+        errors.BadInput,
+        "The model must have a loss. Received: 'chain', compiled without one",
+    ),
     "negative epochs": (
         lambda: fitted(chain(), DATA, epochs=-1),
         errors.BadInput,
@@ -280,6 +290,12 @@ CASES = {
         "epochs must cover the schedule. Received: epochs=2",
     ),
 }
+
+
+def _compiled_without_a_loss():
+    model = nets.randomized(nets.chain())
+    model.compile("sgd")
+    return model
 
 
 def _ends():
@@ -303,6 +319,14 @@ def test_nothing_is_trained_before_the_input_is_checked(tmp_path):
         with pytest.raises(errors.KerasTaylorError):
             fitted(model, DATA, callbacks=[keras.callbacks.LambdaCallback(on_train_begin=pytest.fail)], **options)
     nets.assert_same_state(before, nets.state(model))
+
+
+@pytest.mark.parametrize("left", ["model.keras", "plan.json", "report.json", "history.json"])
+def test_a_run_is_not_written_over_another(tmp_path, left):
+    (tmp_path / left).write_text("precious")
+    with pytest.raises(errors.BadInput, match=f"run_dir must be a folder without another run: .*which holds {left}"):
+        fitted(chain(), DATA, run_dir=tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(left, "precious")]
 
 
 def test_a_plan_that_cannot_be_saved_leaves_nothing(tmp_path):

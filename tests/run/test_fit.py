@@ -332,3 +332,33 @@ def test_digits_keep_their_accuracy_at_half_the_macs():
     )
     metrics = [result.report[name].metrics["accuracy"] for name in ("before", "final")]
     assert metrics[1] >= metrics[0] - 0.01
+
+
+class Distance(layers.Layer):
+    """Adds how far its second input is from the first as a loss."""
+
+    def call(self, pair):
+        self.add_loss(keras.ops.mean(keras.ops.square(pair[0] - pair[1])))
+        return pair[1]
+
+
+class Penalty(layers.Layer):
+    def call(self, x):
+        self.add_loss(1e-3 * keras.ops.mean(keras.ops.square(x)))
+        return x
+
+
+@pytest.mark.parametrize("kind", ["arrays", "data set", "two losses"])
+def test_what_layers_add_is_loss_enough(kind):
+    x = inputs = keras.Input((8, 8, 1))
+    x = Penalty()(layers.Conv2D(6, 3, activation="relu", padding="same", name="a", kernel_regularizer="l2")(x))
+    x = layers.Conv2D(1, 3, padding="same", name="b")(layers.Conv2D(6, 3, activation="relu", padding="same", name="c")(x))
+    model = keras.Model(inputs, Penalty()(Distance()([inputs, x])) if kind == "two losses" else Distance()([inputs, x]))
+    kt.testing.randomize(model)
+    model.compile("adam")
+    images = np.random.default_rng(0).random((32, 8, 8, 1)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices(images).batch(16) if kind == "data set" else images
+    before = model.evaluate(images, verbose=0)
+    result = kt.fit_with_pruning(model, data, target=kt.Target(macs=0.7), epochs=2, shuffle=kind != "data set", verbose=0)
+    assert kt.trace(result.model).macs <= 0.7 * kt.trace(model).macs
+    assert result.history.history["loss"][-1] < before
