@@ -13,7 +13,8 @@ from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._sweep.table import SweepTable
 
 RUNS = Path("runs") / "precision"
-NUMBERS = [entry.name for entry in fields(SweepRow) if entry.name != "path"]
+NUMBERS = [entry.name for entry in fields(SweepRow) if entry.name not in ("path", "device")]
+"""The environment of a row names the device."""
 
 
 def page(rows: list[Row]) -> list[str | Picture]:

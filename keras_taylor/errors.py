@@ -25,9 +25,15 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_MOST = 2000
+"""Characters of a message: about ten lines of a terminal."""
+
 
 class KerasTaylorError(ValueError):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package. A message fits on a screen, whatever was received."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*(_cut(arg, _MOST) if isinstance(arg, str) else arg for arg in args), **kwargs)
 
 
 class UnsupportedModel(KerasTaylorError):
@@ -64,6 +70,23 @@ class ExportMismatch(KerasTaylorError):
 
 class MissingPackage(KerasTaylorError, ImportError):
     """An optional package is not installed."""
+
+
+def shown(value: Any, most: int = 200) -> str:
+    """What was received, for a message: its `repr` in one line, without the middle where that is long; of arrays, the shape."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {tuple(value.shape)}"
+    inner = value if isinstance(value, (list, tuple, set, frozenset)) else ()
+    if isinstance(value, Mapping):
+        inner = list(value.values())
+    if len(inner) > 20 or any(hasattr(one, "shape") or isinstance(one, (list, tuple, Mapping)) for one in inner):
+        return f"a {type(value).__name__} of {len(inner)}"
+    return _cut(" ".join(repr(value).split()), most)
+
+
+def _cut(text: str, most: int) -> str:
+    """The text without its middle, where it is longer."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
@@ -111,7 +134,7 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
         number = None
     if number is None or number < least or (most is not None and number > most):
         allowed = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise BadInput(f"{name} must be a whole number {allowed}. Received: {value!r}.")
+        raise BadInput(f"{name} must be a whole number {allowed}. Received: {shown(value)}.")
     return number
 
 
@@ -123,7 +146,7 @@ def positive(name: str, value: Any) -> float:
     """
     number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
     if not 0 < number < math.inf:
-        raise BadInput(f"{name} must be above 0 and finite. Received: {value!r}.")
+        raise BadInput(f"{name} must be above 0 and finite. Received: {shown(value)}.")
     return number
 
 

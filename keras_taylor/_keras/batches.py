@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from keras_taylor.errors import BadInput, whole_number
+from keras_taylor._keras.forms import BatchList, are_inputs, as_data, is_infinite, kind_of
+from keras_taylor.errors import BadInput, shown, whole_number
 
 Batch = tuple[Any, Any, Any]
 
@@ -24,12 +26,12 @@ def joined(x: Any, y: Any) -> Any:
             beside a data set, which yields its labels itself.
     """
     if y is None:
-        return x
+        return as_data(x)
     parts = keras.tree.flatten(y)
     numbers = (bool, int, float, type(None)) if keras.tree.is_nested(y) else ()
     if not parts or not all(hasattr(part, "shape") or isinstance(part, numbers) for part in parts):
         raise BadInput(
-            f"y must be labels: an array, or a structure of arrays. Received: {y!r}. Options are passed by name: "
+            f"y must be labels: an array, or a structure of arrays. Received: {shown(y)}. Options are passed by name: "
             "criterion=..., target=..., method=...."
         )
     if x is None:
@@ -53,18 +55,20 @@ def batches(
     seed: int = 0,
     labels: bool | None = True,
     name: str = "data",
+    limit: str = "examples=1000",
 ) -> Iterator[Batch]:
     """Batches `(x, y, sample_weight)` from data as `fit` takes it.
 
     Args:
-        data: arrays `(x, y)` or `(x, y, sample_weight)` of equal length, a `tf.data.Dataset`, a `keras.utils.PyDataset`, or
-            a generator of batches.
+        data: arrays `(x, y)` or `(x, y, sample_weight)` of equal length, a `tf.data.Dataset`, a `keras.utils.PyDataset`, a
+            generator or a list of batches.
         batch_size: for arrays.
         examples: stop after this many examples; all by default. From arrays they are drawn at random.
         class_weight: weight of each class index, as in `fit`.
         seed: for the draw.
         labels: whether every batch must have labels; without, `y` may be None. None stands for what the first batch shows.
         name: of the argument that errors speak of.
+        limit: the argument of the caller's that would end infinite data, for the error.
 
     Raises:
         BadInput: no labels, no examples, or arrays of different lengths.
@@ -72,9 +76,10 @@ def batches(
     batch_size = whole_number("batch_size", batch_size)
     seed = whole_number("seed", seed, least=0)
     left = sys.maxsize if examples is None else whole_number("examples", examples)
+    data = BatchList(data) if not labels and are_inputs(data) else as_data(data)
+    if examples is None and is_infinite(data):
+        raise infinite(data, limit)
     if isinstance(data, tf.data.Dataset):
-        if examples is None and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
-            raise BadInput("An infinite data set must go with a number of examples. Received: examples=None.")
         if any(len(spec.shape) == 0 for spec in keras.tree.flatten(data.element_spec) if spec.shape.rank is not None):
             raise BadInput("A data set must yield batches. Received: one that yields single examples. Call .batch(32) on it.")
     count = 0
@@ -98,6 +103,7 @@ def batches(
 
 def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | None:
     """How many batches `batches` will give, or None where only reading tells."""
+    data = as_data(data)
     if examples is not None and not _arrays(data):
         return None
     if isinstance(data, tf.data.Dataset):
@@ -113,12 +119,14 @@ def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | 
 
 def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Generator, name: str) -> Iterator[Batch]:
     if isinstance(data, keras.utils.PyDataset):
-        if data.num_batches is None:
-            raise BadInput("A PyDataset must have a length. Received: one of unknown length. Define __len__.")
-        yield from (keras.utils.unpack_x_y_sample_weight(data[i]) for i in range(data.num_batches))
+        numbers = itertools.count() if data.num_batches is None else range(data.num_batches)
+        yield from (_unpacked(data[i]) for i in numbers)
     elif _arrays(data):
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(data if isinstance(data, (tuple, list)) else (data,))
-        lengths = {len(a) for a in keras.tree.flatten((x, y, weight)) if a is not None}
+        x, y, weight = _unpacked(data if isinstance(data, (tuple, list)) else (data,))
+        parts = [a for a in keras.tree.flatten((x, y, weight)) if a is not None]
+        if not parts or not all(hasattr(a, "shape") and len(a.shape) for a in parts):
+            raise _unreadable(data)
+        lengths = {len(a) for a in parts}
         if len(lengths) > 1:
             raise BadInput(f"Inputs and labels of {name} must have one length. Received: {sorted(lengths)}.")
         length = max(lengths, default=0)
@@ -129,12 +137,33 @@ def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Genera
             rows = drawn[start : start + batch_size]
             yield keras.tree.map_structure(lambda a, r=rows: None if a is None else _rows(a, r), (x, y, weight))
     elif isinstance(data, (tf.data.Dataset, Iterable)):
-        yield from (keras.utils.unpack_x_y_sample_weight(batch) for batch in data)
+        yield from (_unpacked(batch) for batch in data)
     else:
+        raise _unreadable(data)
+
+
+def infinite(data: Any, limit: str) -> BadInput:
+    """The error for data without an end, where an argument could give one."""
+    return BadInput(f"Infinite data must go with a number of batches or examples. Received: {kind_of(data)}. Pass {limit}.")
+
+
+def _unreadable(data: Any) -> BadInput:
+    return BadInput(
+        "data must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset, or a generator or list of batches. "
+        f"Received: {kind_of(data)}."
+    )
+
+
+def _unpacked(batch: Any) -> Batch:
+    if isinstance(batch, (tuple, list)) and not 0 < len(batch) <= 3:
         raise BadInput(
-            f"{name} must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset or an iterable of batches. "
-            f"Received: {type(data).__name__}."
+            "A batch, and arrays of data, must be x, (x, y) or (x, y, sample_weight). "
+            f"Received: {kind_of(batch)}. Several inputs go together in one tuple: ((a, b), y)."
         )
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    if not all(hasattr(part, "shape") for part in keras.tree.flatten(x)):
+        raise _unreadable(batch)
+    return x, y, weight
 
 
 def _rows(array: Any, rows: Any) -> Any:

@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_taylor._keras.forms import BatchList
+
 
 def identity_of(model: Any, structure: str, data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """All that must be equal for stored results to be of the same model, data and settings."""
@@ -51,6 +53,7 @@ def described(thing: Any) -> Any:
 
 def described_data(data: Any) -> Any:
     """Arrays by their content, other data by their kind and length."""
+    data = data.given if isinstance(data, BatchList) else data
     if data is None:
         return None
     if isinstance(data, tf.data.Dataset):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from keras_taylor._keras.forms import kind_of
 from keras_taylor._keras.program import functional
-from keras_taylor.errors import BadInput
+from keras_taylor._keras.trial import in_short
+from keras_taylor.errors import BadInput, listed, shown
 
 
 def feed(model: Any, x: Any) -> list[Any]:
@@ -19,13 +21,20 @@ def feed(model: Any, x: Any) -> list[Any]:
     """
     source = functional(model)
     wanted = [tuple(tensor.shape) for tensor in source.inputs]
+    named = {one.name for one in source.inputs}
+    if isinstance(x, Mapping) and not isinstance(source._inputs_struct, Mapping) and named <= x.keys():
+        x = pack_inputs(source, [x[one.name] for one in source.inputs])  # Keras would warn of the structure
     try:
         found = list(source._standardize_inputs(x))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        found = []
+    except Exception as error:  # Keras prints the data
+        names = listed((repr(one.name) for one in source.inputs), what="more inputs")
+        raise BadInput(
+            f"Inputs must be what {names} of {model.name!r} take. Received: {kind_of(x)}, expected shapes "
+            f"{shown(str(wanted))}: {in_short(error)}"
+        ) from None
     if len(found) != len(wanted) or not all(map(_fits, found, wanted)):
-        shapes = [tuple(part.shape) if hasattr(part, "shape") else part for part in keras.tree.flatten(x)]
-        raise BadInput(f"Inputs must have the model's input shapes. Received: {shapes}, expected {wanted}.")
+        shapes = [tuple(part.shape) if hasattr(part, "shape") else kind_of(part) for part in found]
+        raise BadInput(f"Inputs must have the model's input shapes. Received: {shapes}, expected {shown(str(wanted))}.")
     return found
 
 

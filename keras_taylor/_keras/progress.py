@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
 
 
 def verbosity(verbose: Any) -> int:
@@ -18,7 +18,7 @@ def verbosity(verbose: Any) -> int:
     if verbose == "auto":
         return 1
     if verbose not in (0, 1, 2):
-        raise BadInput(f"verbose must be 'auto', 0, 1 or 2, as in `fit`. Received: {verbose!r}.")
+        raise BadInput(f"verbose must be 'auto', 0, 1 or 2, as in `fit`. Received: {shown(verbose)}.")
     return int(verbose)
 
 

@@ -7,6 +7,8 @@ from collections import Counter
 from typing import Any
 
 from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor.litert._flatbuffer import File
+from keras_taylor.litert._operations import products
 from keras_taylor.quantizers import Quantizer, quantizer_for
 
 INPUT_BITS = 8
@@ -17,6 +19,8 @@ FLOAT_BITS = 32
 
 def bops(model: Any, quantizer: str | Quantizer | None = None) -> int:
     """Bit operations per example: the sum over layers of MACs x weight bits x activation bits.
+
+    This is what the precision promises, before there is a file; `kt.measure` counts what the operations of a file compute.
 
     A layer that reads the model's inputs, with nothing but padding, rescaling and the like in between, reads 8 bits. Kernels
     that no rule names (see `kt.trace`) count 32 x 32 bits.
@@ -54,6 +58,23 @@ def bops(model: Any, quantizer: str | Quantizer | None = None) -> int:
         reads_inputs = layer in first and number == 0  # a second kernel of a layer reads what its first one makes
         total += macs * weight_bits * (INPUT_BITS if reads_inputs else activation_bits)
     return round(total)
+
+
+def file_bops(file: File, macs: float = 0) -> int:
+    """Bit operations per example of a `.tflite` file: those that its operations compute, in the bits that they compute in.
+
+    A convolution in float32 counts 32 x 32 bits per MAC, whatever the precision promised. As in `bops`, what reads the file's
+    inputs reads 8 bits.
+
+    Args:
+        file: a `.tflite` file.
+        macs: of the model: those that no operation of the file accounts for (loops, operations that LiteRT has not) count
+            32 x 32 bits.
+    """
+    found = products(file)
+    total = sum(one.macs * one.weight_bits * (INPUT_BITS if one.reads_inputs else one.activation_bits) for one in found)
+    left = max(macs - sum(one.macs for one in found), 0)
+    return round(total + left * FLOAT_BITS * FLOAT_BITS)
 
 
 def _elements(graph: ChannelGraph) -> dict[str, list[int]]:

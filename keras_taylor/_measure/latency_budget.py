@@ -105,6 +105,8 @@ class Stopwatch:
 
     Raises:
         BadInput: no file can be made of the model.
+        ConversionError: the converter refuses it, or LiteRT cannot run its file.
+        UnsupportedModel: see `check_graph` of the quantizer.
         MissingPackage: LiteRT is not installed.
     """
 
@@ -113,7 +115,9 @@ class Stopwatch:
         check_convertible(graph)
         self._target = target
         self._quantizer = quantizer_for(target.quantizer)
+        self._quantizer.check_graph(graph)
         self._dense_file = timing.file_like(graph.model, self._quantizer)
+        timing.check_runs(self._dense_file, graph.name, self._quantizer)
         table = look_up(graph, self._quantizer, target.threads, verbose)
         (self.dense,) = timing.latencies([self._dense_file], target.threads)
         # The parts alone take another time than in the file: copies, caches. What pruning does to both is alike.

@@ -18,13 +18,13 @@ from keras_taylor._keras.model import feed
 from keras_taylor._keras.program import functional
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._keras.serving import argument
-from keras_taylor._measure.bops import bops
+from keras_taylor._measure.bops import file_bops
 from keras_taylor._output.deprecations import renamed, renamed_attributes
 from keras_taylor._output.results import StoredResult
 from keras_taylor._output.tables import table
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._trace.graph import ChannelGraph, as_graph
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
 from keras_taylor.litert import Latency, LiteModel
 from keras_taylor.litert._flatbuffer import file_bytes, note_in
 from keras_taylor.litert._latency import check_runs
@@ -47,8 +47,8 @@ class Measurement(StoredResult):
         examples: how many examples the metric was measured on.
         macs: multiply-accumulates per example (1 MAC is 1); None without a model.
         params: parameters; None without a model.
-        bops: bit operations, MACs x weight bits x activation bits; None without a model.
-        precision: name of the quantizer that `bops` assumes.
+        bops: bit operations of the file, MACs x weight bits x activation bits of its operations; None without a model.
+        precision: name of the quantizer that the file was made with.
     """
 
     kind = "A measurement"
@@ -113,8 +113,8 @@ def measure(
         y: labels, integer or one-hot, where `x` is inputs alone.
         model: the Keras model that the file was made of, or what `kt.trace` made of it: adds MACs, parameters and bit
             operations. With several inputs, the model says in which order the data are passed.
-        quantizer: the precision of the file, for the bit operations; by default what the note of `kt.export_tflite` in the file
-            says, or float32.
+        quantizer: what tables call the precision; by default what the note of `kt.export_tflite` in the file says, or float32.
+            Bit operations are counted from the file itself.
         metric: `"accuracy"`, or a function `(y, outputs)` that gives one value per example, as the functions of
             `keras.metrics` do. With several outputs it is given a list.
         examples: measure on at most this many (drawn at random from arrays).
@@ -155,7 +155,7 @@ def measure(
     content = file_bytes(file)
     given = None if quantizer is None else quantizer_for(quantizer)
     if metric != "accuracy" and not callable(metric):
-        raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {metric!r}.")
+        raise BadInput(f"metric must be 'accuracy' or a function of labels and outputs. Received: {shown(metric)}.")
     graph = None if model is None else as_graph(model)
     source = None if graph is None else functional(graph.model)
     names = [argument(one.name) for one in source.inputs] if source is not None and len(source.inputs) > 1 else None
@@ -172,7 +172,7 @@ def measure(
             weights.append(np.ones(len(values[-1])) if weight is None else np.asarray(weight, float).reshape(-1))
             bar.add(1)
     found = np.concatenate(values) if values else None
-    sizes = {} if graph is None else {"macs": graph.macs, "params": graph.params, "bops": bops(graph, precision)}
+    sizes = {} if graph is None else {"macs": graph.macs, "params": graph.params, "bops": file_bops(content, graph.macs)}
     return Measurement(
         size=len(content),
         gzip_size=len(gzip.compress(content, mtime=0)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, unknown_name, whole_number
+from keras_taylor.errors import BadInput, shown, unknown_name, whole_number
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def constraints_for(given: Constraints | None) -> Constraints:
         BadInput: something else.
     """
     if given is not None and not isinstance(given, Constraints):
-        raise BadInput(f"constraints must be kt.Constraints. Received: {given!r}. Write kt.Constraints(round_to=8).")
+        raise BadInput(f"constraints must be kt.Constraints. Received: {shown(given)}. Write kt.Constraints(round_to=8).")
     return given or Constraints()
 
 

@@ -13,7 +13,7 @@ from keras_taylor._plan.target import LATENCY, Target
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.cost import Cost
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, InfeasibleTarget, listed
+from keras_taylor.errors import BadInput, InfeasibleTarget, listed, shown
 
 
 def plan(scores: Scores, target: Target, constraints: Constraints | None = None, *, rank: str = "saving") -> PruningPlan:
@@ -112,7 +112,7 @@ def check_target(target: Any) -> None:
 def check_rank(rank: str) -> None:
     """Raise `BadInput` unless `rank` is known."""
     if rank not in ("saving", "score"):
-        raise BadInput(f"rank must be 'saving' or 'score'. Received: {rank!r}.")
+        raise BadInput(f"rank must be 'saving' or 'score'. Received: {shown(rank)}.")
 
 
 def _infeasible(

@@ -9,29 +9,33 @@ from keras_taylor._output.files import check_writable
 from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._quantize.quantize import quantize
 from keras_taylor._quantize.tflite_file import TFLiteFile
-from keras_taylor.errors import BadInput
+from keras_taylor._trace.input_range import warns_once
+from keras_taylor.errors import BadInput, shown
 from keras_taylor.quantizers import Quantizer
 
 
+@warns_once
 def export_tflite(
     model: Any,
     path: str | Path,
     *,
     quantizer: str | Quantizer | None = None,
     plan: PruningPlan | None = None,
+    batch_size: int | None = None,
     seed: int = 0,
     verbose: Any = "auto",
 ) -> TFLiteFile:
     """Write a model as a `.tflite` file, run the file with LiteRT, and compare it with the model.
 
-    The file appears at `path` only after the check has passed. It takes one example at a time, or any batch
-    size after `interpreter.resize_tensor_input`. `kt.litert.read_note` reads what the file says about itself.
+    The file appears at `path` only after the check has passed. Its batch size is that of `batch_size`. `kt.litert.read_note`
+    reads what the file says about itself.
 
     Args:
         model: a built Functional or Sequential model, what `kt.trace` made of one, or what `kt.quantize` did.
         path: the file to write; its folder must exist.
         quantizer: the precision, as `kt.quantize` takes it; None for float32.
         plan: what was pruned; its hash is noted in the file.
+        batch_size: how many examples the file takes at a time, as `kt.quantize` takes it.
         seed: for the random inputs of the check.
         verbose: progress of training for `Int8QAT`, as in `fit`: 0 is silent; nothing else is shown.
 
@@ -55,7 +59,8 @@ def export_tflite(
     """
     path = check_writable(path)
     if not isinstance(model, TFLiteFile):
-        model = quantize(model, quantizer, seed=seed, verbose=verbose)
-    elif quantizer is not None:
-        raise BadInput(f"quantizer must be left out for a model that is quantized already. Received: {quantizer!r}.")
+        model = quantize(model, quantizer, batch_size=batch_size, seed=seed, verbose=verbose)
+    elif quantizer is not None or batch_size is not None:
+        name, given = ("quantizer", quantizer) if quantizer is not None else ("batch_size", batch_size)
+        raise BadInput(f"{name} must be left out for a model that is quantized already. Received: {shown(given)}.")
     return model.save(path, plan=plan)

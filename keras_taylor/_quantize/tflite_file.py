@@ -18,7 +18,9 @@ from keras_taylor._output.files import write_atomically
 from keras_taylor._output.results import Result
 from keras_taylor._output.tables import table
 from keras_taylor._plan.pruning_plan import PruningPlan
+from keras_taylor._quantize.agreement import OutputCheck
 from keras_taylor.litert import LiteModel
+from keras_taylor.litert._device import device_name
 from keras_taylor.litert._flatbuffer import float_operations, note_in, with_note
 from keras_taylor.quantizers import Quantizer
 
@@ -31,12 +33,14 @@ class TFLiteFile(Result):
     Attributes:
         content: the bytes of the file.
         quantizer: its precision.
-        model: the Keras model that it stands for: for `Int8QAT` a copy with the trained weights, otherwise the model itself.
+        model: the Keras model that it stands for: for `Int8QAT` a copy with the trained weights, of a model of half
+            precision its copy in float32, otherwise the model itself.
         max_relative_error: largest difference between the file's outputs, run by LiteRT, and this model's, relative to the
             largest magnitude of an output. On calibration or training examples where there are any, else on random inputs.
-            For `Int8QAT`, the difference from the trained model with rounding simulated.
         inputs: names of the file's inputs, in the model's order.
+        checks: the outputs one by one, and their channels, each relative to its own range.
         path: where it was saved; None before that.
+        weights: for `Int8QAT`, which weights were kept, and by what; else empty.
     """
 
     content: bytes
@@ -44,7 +48,9 @@ class TFLiteFile(Result):
     model: Any
     max_relative_error: float
     inputs: tuple[str, ...]
+    checks: tuple[OutputCheck, ...] = ()
     path: Path | None = None
+    weights: str = ""
 
     @property
     def size(self) -> int:
@@ -57,8 +63,13 @@ class TFLiteFile(Result):
         return float_operations(self.content)
 
     @cached_property
+    def batch_size(self) -> int | None:
+        """How many examples the file takes at a time, no more and no less; None for any number."""
+        return self.lite().batch_size
+
+    @cached_property
     def note(self) -> dict[str, Any]:
-        """What the file says about itself: model, quantizer, versions, hash of the plan; empty before it is saved."""
+        """What the file says about itself: model, quantizer, versions, processor, plan's hash; empty before it is saved."""
         return note_in(self.content) or {}
 
     def lite(self, threads: int = 1) -> LiteModel:
@@ -94,7 +105,12 @@ class TFLiteFile(Result):
         made = table(f"{self.model.name} as a .tflite file", ("", "value"))
         made.add_row("precision", self.quantizer.name)
         made.add_row("bytes", f"{self.size:,}")
+        made.add_row("batch size", str(self.batch_size or "any"))
         made.add_row("largest relative error", f"{self.max_relative_error:.1e}")
+        if self.weights:
+            made.add_row("weights", self.weights)
+        for check in self.checks:
+            made.add_row(f"of output {check.name}", str(check))
         in_float = ", ".join(f"{count} {kind}" for kind, count in self.float_operations.items())
         made.add_row("computed in float32", in_float or "nothing")
         if self.path is not None:
@@ -105,6 +121,10 @@ class TFLiteFile(Result):
         return {
             "model": self.model.name,
             "quantizer": self.quantizer.name,
+            "batch_size": self.batch_size,
+            **({"weights": self.weights} if self.weights else {}),
+            "device": device_name(),  # which ran the check
+            "check": [check.noted() for check in self.checks],
             "plan": None if plan is None else hashlib.sha256(plan.to_json().encode()).hexdigest(),
             "versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}
             | {"python": platform.python_version()},

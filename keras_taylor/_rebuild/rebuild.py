@@ -11,11 +11,13 @@ import numpy as np
 from keras_taylor._keras.compilation import Cut, apply_cut, carry_compilation
 from keras_taylor._keras.members import matched, members, retie, variable_paths, weights_of
 from keras_taylor._keras.model import input_layer, model_like
+from keras_taylor._keras.precision import float32_config, half_precision, set_float32
 from keras_taylor._keras.program import Call, functional
 from keras_taylor._keras.trial import from_own_config, in_short, is_of_keras
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._rebuild.options import fitting_options
 from keras_taylor._trace.graph import ChannelGraph, as_graph
+from keras_taylor._trace.input_range import inherit_inputs
 from keras_taylor.errors import UnsupportedModel, warn
 from keras_taylor.rules import Keep, Remake, Step
 
@@ -49,25 +51,29 @@ def rebuild(model: Any, plan: PruningPlan) -> Any:
     return _replay(graph, graph.keep_labels(to_mask(graph, plan)))
 
 
-def copy_model(model: Any) -> Any:
+def copy_model(model: Any, *, in_float32: bool = False) -> Any:
     """What `rebuild` makes of a plan that removes nothing: a flat copy that shares nothing with `model`.
 
     Args:
         model: a model, or its graph.
+        in_float32: the copy computes in float32 where `model` does in half precision.
 
     Returns:
         A plain functional `keras.Model` with the weights, the compilation and the optimizer's state of `model`.
     """
     graph = as_graph(model)
-    return _replay(graph, np.ones(len(graph.channel), bool))
+    return _replay(graph, np.ones(len(graph.channel), bool), in_float32)
 
 
-def _replay(graph: ChannelGraph, keep: Keep) -> Any:
+def _replay(graph: ChannelGraph, keep: Keep, in_float32: bool = False) -> Any:
     """The model of `graph` without the labels that `keep` (a boolean per label) drops."""
-    model, rebuilder = graph.model, _Rebuilder(graph, keep)
-    inputs = [_input(symbolic) for symbolic in functional(model).inputs]
+    model, rebuilder = graph.model, _Rebuilder(graph, keep, in_float32)
+    inputs = [_input(symbolic, in_float32) for symbolic in functional(model).inputs]
     outputs = graph.program.run(inputs, rebuilder.call)
     small = model_like(model, inputs, outputs, model.name)
+    inherit_inputs(model, small)
+    if in_float32:
+        set_float32(small)
     if not model.trainable:
         small.trainable = False
     rebuilder.copy_weights()
@@ -97,21 +103,28 @@ def flat_names(graph: ChannelGraph) -> dict[str, str]:
     return {call: names[path] for call, path in paths.items()}
 
 
-def _input(symbolic: Any) -> Any:
+def _input(symbolic: Any, in_float32: bool) -> Any:
     layer = input_layer(symbolic)
-    return type(layer).from_config(layer.get_config()).output
+    config = layer.get_config()
+    return type(layer).from_config(float32_config(config) if in_float32 else config).output
 
 
 class _Rebuilder:
     """Copies of the operations of a graph, made as the calls come by.
 
+    Args:
+        graph: of the model.
+        keep: a boolean per label.
+        in_float32: half precision becomes float32.
+
     Attributes:
         twins: for every weight of the model, by id: the weight, that of the copy, and the cut between them.
     """
 
-    def __init__(self, graph: ChannelGraph, keep: Keep) -> None:
+    def __init__(self, graph: ChannelGraph, keep: Keep, in_float32: bool) -> None:
         self.graph = graph
         self.keep = keep
+        self.in_float32 = in_float32
         self.steps = {id(step.call): step for step in graph.steps}
         self.names = flat_names(graph)
         self.copies: dict[int, tuple[Any, Step]] = {}
@@ -140,7 +153,11 @@ class _Rebuilder:
         try:
             changes = {"name": self.names[call.name]} if "name" in operation.get_config() else {}
             changes |= fitting_options(step, self.keep, self._cuts(step))
+            if self.in_float32:
+                changes |= float32_config({key: value for key, value in operation.get_config().items() if key not in changes})
             copy = from_own_config(operation, {**changes, **config})
+            if self.in_float32:
+                set_float32(copy)
             ties = id(operation) in self.graph.copies.sharing or not is_of_keras(operation)
             if ties:
                 retie(operation, copy, self._shared)
@@ -148,7 +165,9 @@ class _Rebuilder:
             if ties:
                 retie(operation, copy, self._shared)
             pairs = matched(operation, copy)
-            if pairs is not None and [tuple(new.shape) for _, new in pairs] == self._shapes(step):
+            if self.in_float32 and half_precision(copy):
+                problem = f"a copy that computes in {half_precision(copy)} all the same"
+            elif pairs is not None and [tuple(new.shape) for _, new in pairs] == self._shapes(step):
                 self._keep_track(operation, copy, pairs, step)
                 return copy, result
         except Exception as error:  # whatever the user's own class raises
@@ -160,11 +179,18 @@ class _Rebuilder:
                 f"here with {dict(config)}. Received: {problem or 'weights of other shapes'}. Give it a full `get_config`, or "
                 f"keep it as it is: constraints=kt.Constraints(keep=[{call.name!r}])."
             )
-        return self._whole(step, args, kwargs)
+        return self._whole(step, args, kwargs, problem)
 
-    def _whole(self, step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _whole(self, step: Step, args: Any, kwargs: Any, problem: str = "") -> tuple[Any, Any]:
         """The original's operation, where no copy can be made."""
         operation = step.call.operation
+        if self.in_float32 and half_precision(operation):
+            problem = problem or f"one that {self.graph.copies.whole.get(id(operation), 'comes with other weights')}"
+            raise UnsupportedModel(
+                f"Layer {step.call.name!r} ({type(operation).__name__}) must be made again in float32 by its config. Received: "
+                f"{problem}. Give it a full `get_config` and its own dtype policy, or build the model again without mixed "
+                "precision and load its weights."
+            )
         if weights_of(operation):
             why = self.graph.copies.whole.get(id(operation), "cannot be made again with the same weights from its config")
             warn(

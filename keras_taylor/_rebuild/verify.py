@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_taylor._keras.draws import equal_draws
 from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._keras.fixed_batch import in_batches, own_batch_size
 from keras_taylor._keras.model import feed, pack_inputs
 from keras_taylor._keras.program import Call, Program, check_model, infer
 from keras_taylor._keras.trial import in_short
@@ -152,9 +153,13 @@ def silenced(graph: ChannelGraph, keep: Keep, inputs: Sequence[Any]) -> list[Any
 
 
 def run(model: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Outputs of a functional model in inference, as a flat list of arrays."""
-    packed = pack_inputs(model, [keras.ops.convert_to_tensor(x) for x in inputs])
-    return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(packed, training=False))]
+    """Outputs of a functional model in inference, as a flat list of arrays, for any number of examples."""
+
+    def once(flat: list[Any]) -> list[Any]:
+        packed = pack_inputs(model, [keras.ops.convert_to_tensor(x) for x in flat])
+        return [keras.ops.convert_to_numpy(x) for x in keras.tree.flatten(model(packed, training=False))]
+
+    return in_batches(once, inputs, own_batch_size(model))
 
 
 def _tensors(program: Program, inputs: Sequence[Any]) -> list[Any]:

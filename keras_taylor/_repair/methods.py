@@ -9,7 +9,7 @@ from keras_taylor._repair.batchnorm import BatchNorm
 from keras_taylor._repair.method import RepairMethod
 from keras_taylor._repair.refit import Bias, LeastSquares
 from keras_taylor._repair.tune import Tune
-from keras_taylor.errors import BadInput, positive, unknown_name
+from keras_taylor.errors import BadInput, positive, shown, unknown_name
 
 METHODS: dict[str, type[RepairMethod]] = {kind.name: kind for kind in (Bias, LeastSquares, BatchNorm, Tune)}
 Chain = tuple[RepairMethod, ...]
@@ -67,7 +67,7 @@ def methods_for(given: Methods) -> Auto | Chain:
     listed = (given,) if isinstance(given, (str, RepairMethod)) else tuple(given) if isinstance(given, Sequence) else ()
     if not listed or listed == ("none",):
         raise BadInput(
-            f"method must name at least one of {(*METHODS, 'auto')}. Received: {given!r}. In a recipe, repair=None is none."
+            f"method must name at least one of {(*METHODS, 'auto')}. Received: {shown(given)}. Write repair=None for none."
         )
     return Auto() if listed == ("auto",) else tuple(_method(one) for one in listed)
 
@@ -85,7 +85,7 @@ def _method(given: str | RepairMethod) -> RepairMethod:
     if given == "auto" or isinstance(given, Auto):
         raise BadInput("'auto' chooses by itself, and goes with no other method. Received: 'auto' among others.")
     if not isinstance(given, str):
-        raise BadInput(f"method must be a name or a kt.repairs.RepairMethod. Received: {given!r}.")
+        raise BadInput(f"method must be a name or a kt.repairs.RepairMethod. Received: {shown(given)}.")
     if given not in METHODS:
         raise unknown_name("method of repair", given, (*METHODS, "auto"))
     return METHODS[given]()

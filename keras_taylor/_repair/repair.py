@@ -19,8 +19,8 @@ from keras_taylor._repair.method import Options, Work, batched
 from keras_taylor._repair.methods import Auto, Chain, Methods, chains_for, methods_for
 from keras_taylor._repair.refit import LeastSquares
 from keras_taylor._trace.graph import ChannelGraph, as_graph, trace
-from keras_taylor._trace.input_range import warn_of_range
-from keras_taylor.errors import BadInput, PlanMismatch, warn, whole_number
+from keras_taylor._trace.input_range import warn_of_range, warns_once
+from keras_taylor.errors import BadInput, PlanMismatch, shown, warn, whole_number
 from keras_taylor.rules import Keep
 
 _P = ParamSpec("_P")
@@ -47,6 +47,7 @@ def _takes_old_options(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @renamed(data="x")
 @_takes_old_options
+@warns_once
 def repair(
     model: Any,
     plan: PruningPlan,
@@ -110,7 +111,7 @@ def repair(
         raise BadInput("x must have at least two examples, one to repair on and one held back. Received: 1.")
     held = max(len(inputs[0]) // 5, 1)
     judging = Judging(graph, batched([array[:held] for array in inputs], batch_size))
-    warn_of_range(graph.program, [array[:held] for array in inputs])
+    warn_of_range(graph.program, [array[:held] for array in inputs], graph.model)
     fitted = [array[held:] for array in inputs]
     trial = _Trial(graph, keep, trace(small), fitted, judging, Options(batch_size, frozen, seed, verbose))
     if isinstance(methods, Auto):
@@ -162,7 +163,9 @@ class _Trial:
 
 def _check(plan: Any, x: Any) -> None:
     if not isinstance(plan, PruningPlan):
-        raise BadInput(f"plan must be a kt.PruningPlan. Received: {plan!r}.")
+        raise BadInput(f"plan must be a kt.PruningPlan. Received: {shown(plan)}.")
     names = x if isinstance(x, (list, tuple)) else (x,)
     if names and all(isinstance(name, str) for name in names):
-        raise BadInput(f"x must be inputs as `fit` takes them. Received: {x!r}. Pass the method by name: method={x!r}.")
+        raise BadInput(
+            f"x must be inputs as `fit` takes them. Received: {shown(x)}. Pass the method by name: method={shown(x)}."
+        )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_taylor._keras.batch_check import check_batch
-from keras_taylor._keras.batches import peek
+from keras_taylor._keras.batches import infinite, peek
+from keras_taylor._keras.forms import is_infinite
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import check_counted, decide
 from keras_taylor._plan.target import LATENCY, Target
@@ -45,12 +46,14 @@ def check_data(model: Any, data: Any, recipe: Recipe, *, loss: Any = None, train
     if isinstance(data, Iterator):
         raise BadInput(
             f"x must be readable more than once. Received: a {type(data).__name__}. Pass arrays, a tf.data.Dataset "
-            "(tf.data.Dataset.from_generator) or a PyDataset."
+            "(tf.data.Dataset.from_generator), a PyDataset or a list of batches."
         )
     if data is None:
         if recipe.repair not in (None, "auto") and not isinstance(recipe.repair, Auto):
             raise BadInput("x must be given to repair. Received: None. Pass inputs; they need no labels.")
         return
+    if recipe.examples is None and is_infinite(data):
+        raise infinite(data, "recipe=kt.Recipe(examples=1000)")
     _check_first(model, data, "x", loss, needs_labels=trains, uses_labels=trains or criterion_for(recipe.criterion).needs_loss)
 
 

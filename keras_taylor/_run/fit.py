@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_taylor._keras.batches import joined, peek
+from keras_taylor._keras.batches import infinite, joined, peek
+from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._keras.model import compile_options, feed
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
@@ -26,6 +26,7 @@ from keras_taylor._run.run import Run, run_folder
 from keras_taylor._run.schedule import schedule_for
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 from keras_taylor.errors import BadInput, whole_number
 
 _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
@@ -33,6 +34,7 @@ _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def fit_with_pruning(
     model: Any,
     x: Any,
@@ -109,13 +111,17 @@ def fit_with_pruning(
     check_target(target)
     recipe, data = recipe_for(recipe), joined(x, y)
     epochs = whole_number("epochs", epochs, least=0)
-    if isinstance(x, tf.data.Dataset) and int(x.cardinality()) == tf.data.INFINITE_CARDINALITY and not steps_per_epoch:
-        raise BadInput("An infinite data set must go with steps_per_epoch. Received: steps_per_epoch=None.")
+    validation_data = as_data(validation_data)
+    if is_infinite(data) and not steps_per_epoch:
+        raise infinite(data, "steps_per_epoch=100")
+    if is_infinite(validation_data) and not validation_steps:
+        raise infinite(validation_data, "validation_steps=10")
     steps = schedule_for(recipe.schedule, epochs)
     graph = as_graph(model)
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
     _check_callbacks(callbacks)
+    remember_inputs(graph.model, data)
     step = PruningStep(_quick(recipe) if epochs else recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,

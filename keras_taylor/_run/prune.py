@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from keras_taylor._keras.batches import joined
+from keras_taylor._keras.batches import infinite, joined
+from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.plan import check_target
@@ -20,11 +21,13 @@ from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph, trace
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 from keras_taylor.errors import warn
 
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def prune(
     model: Any,
     x: Any = None,
@@ -78,12 +81,16 @@ def prune(
     start = time.perf_counter()
     check_target(target)
     recipe, data = recipe_for(recipe), joined(x, y)
+    validation_data = as_data(validation_data)
+    if is_infinite(validation_data):
+        raise infinite(validation_data, "validation_data that end: a tf.data.Dataset has .take(10)")
     if recipe.schedule is not None and recipe.schedule.steps > 1:
         warn(f"kt.prune removes all at once, and leaves {recipe.schedule} out: it is for kt.fit_with_pruning and kt.sweep.")
     graph = as_graph(model)
     check_feasible(graph, target, recipe.constraints)
     check_validation(graph.model, validation_data)
     check_data(graph.model, data, recipe, loss=loss)
+    remember_inputs(graph.model, data)
     step = PruningStep(recipe, loss, batch_size, class_weight, seed, verbose)
     report = Report({"target": str(target), **recipe.settings(), "seed": seed})
     stopwatch = Stopwatch(graph, target, verbose=verbose) if target.timed else None

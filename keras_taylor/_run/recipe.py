@@ -14,7 +14,7 @@ from keras_taylor._repair.methods import Methods, methods_for
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, positive, whole_number
+from keras_taylor.errors import BadInput, positive, shown, whole_number
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -59,7 +59,9 @@ class Recipe:
         check_rank(self.rank)
         object.__setattr__(self, "constraints", constraints_for(self.constraints))
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
-            raise BadInput(f"schedule must be a kt.Schedule. Received: {self.schedule!r}. Write kt.Schedule.linear(steps=3).")
+            raise BadInput(
+                f"schedule must be a kt.Schedule. Received: {shown(self.schedule)}. Write kt.Schedule.linear(steps=3)."
+            )
         if str(self.repair).lower() in ("none", "false") and self.repair is not None:
             raise BadInput(
                 f"repair must be a method of kt.repair, or None. Received: {self.repair!r}. Write repair=None for none."
@@ -100,7 +102,7 @@ def recipe_for(given: Recipe | str | None) -> Recipe:
         return Recipe.paper()
     if given is not None and not isinstance(given, Recipe):
         raise BadInput(
-            f"recipe must be a kt.Recipe, or 'paper'. Received: {given!r}. Write recipe=kt.Recipe(criterion='taylor2')."
+            f"recipe must be a kt.Recipe, or 'paper'. Received: {shown(given)}. Write recipe=kt.Recipe(criterion='taylor2')."
         )
     return given or Recipe()
 

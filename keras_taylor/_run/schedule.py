@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keras_taylor.errors import BadInput, whole_number
+from keras_taylor.errors import BadInput, shown, whole_number
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def schedule_for(given: Schedule | None, epochs: int) -> Schedule:
         BadInput: something else than a schedule, or one that needs more epochs.
     """
     if given is not None and not isinstance(given, Schedule):
-        raise BadInput(f"schedule must be a kt.Schedule. Received: {given!r}. Write kt.Schedule.linear(steps=3).")
+        raise BadInput(f"schedule must be a kt.Schedule. Received: {shown(given)}. Write kt.Schedule.linear(steps=3).")
     steps = given or Schedule(steps=max(min(5, epochs // 2), 1))
     needed = (steps.steps - 1) * steps.epochs_per_step
     if needed > epochs:

@@ -13,7 +13,7 @@ from keras_taylor._score.scorer import Scorer
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import as_graph
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, several, whole_number
+from keras_taylor.errors import BadInput, several, shown, whole_number
 
 DEFAULT_CRITERION = "taylor_gate"
 
@@ -183,7 +183,7 @@ def _by_label(criteria: Any) -> dict[str, Criterion]:
     """The criteria by the labels under which their scores are returned."""
     if isinstance(criteria, (str, Criterion)) or not criteria:
         raise BadInput(
-            f"criteria of score_all must be a list of criteria, or a mapping from labels to them. Received: {criteria!r}. "
+            f"criteria of score_all must be a list of criteria, or a mapping from labels to them. Received: {shown(criteria)}. "
             "kt.score takes a single one."
         )
     if isinstance(criteria, Mapping):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import keras
 from rich.console import Console
 
-from keras_taylor._measure.bops import bops
 from keras_taylor._measure.measure import measure
 from keras_taylor._output.files import write_atomically
 from keras_taylor._plan.pruning_plan import PruningPlan
@@ -25,11 +25,12 @@ from keras_taylor._run.recipe import Recipe
 from keras_taylor._run.report import Report, evaluate
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._run.step import PruningStep
+from keras_taylor._sweep.first_files import refused, unpruned_bops
 from keras_taylor._sweep.quantize_while_pruning import quantize_while_pruning
 from keras_taylor._sweep.rows import SweepRow
 from keras_taylor._sweep.store import SweepFolder
 from keras_taylor._trace.graph import ChannelGraph, trace
-from keras_taylor.errors import KerasTaylorError
+from keras_taylor.errors import BadInput, KerasTaylorError
 from keras_taylor.quantizers import Quantizer, quantizer_for
 
 ORDERS = ("prune_quantize", "quantize_while_pruning")
@@ -52,7 +53,13 @@ class Cell:
 def fill(grid: Grid, cells: Sequence[Cell], verbose: int) -> tuple[list[SweepRow], dict[str, str]]:
     """The rows of the cells in their order, stored ones and new ones, and what has none."""
     console = Console(quiet=not verbose, highlight=False, markup=False, soft_wrap=True)
-    rows, skipped, failures = [], {}, []
+    rows, skipped = [], {}
+    impossible = grid.impossible(cells)
+    failures = list(impossible.values())
+    for name, error in impossible.items():
+        skipped[name] = f"{type(error).__name__}: {error}"
+        console.print(f"{name}: no rows. {skipped[name]}")
+    cells = [cell for cell in cells if cell.quantizer.name not in impossible]
     for number, cell in enumerate(cells, 1):
         row = grid.folder.row(cell.key)
         if row is None:
@@ -91,6 +98,20 @@ class Grid:
     verbose: int
     measuring: Mapping[str, Any]
 
+    @cached_property
+    def full_bops(self) -> int:
+        """Bit operations of the unpruned net in float32, of which rows have a share."""
+        return unpruned_bops(self.graph)
+
+    def impossible(self, cells: Sequence[Cell]) -> dict[str, KerasTaylorError]:
+        """By name, the quantizers of unfinished cells that the unpruned net cannot be converted with."""
+        missing = {cell.quantizer.name: cell.quantizer for cell in cells if self.folder.row(cell.key) is None}
+        if not missing:
+            return {}
+        if not self.full_bops:
+            raise BadInput(f"The model must compute something. Received: {self.graph.name!r}, which multiplies nothing.")
+        return refused(self.graph, list(missing.values()), self.data)
+
     def row(self, cell: Cell) -> SweepRow:
         """Make the file of a cell, and measure it."""
         # With the seed of the row, and with the sweep's data where it needs some and has none.
@@ -101,16 +122,16 @@ class Grid:
         keras.utils.set_random_seed(cell.seed)
         start = time.perf_counter()
         if small is not None:
-            made = quantize(small, quantizer, verbose=0)
+            made = quantize(small, quantizer, verbose="auto" if self.verbose > 1 else 0)
         else:
             made, plan = self._pruned_in_8_bits(cell, quantizer)
             self._compile(made.model)
         path = self.folder.file(cell.key)
         export_tflite(made, path, plan=plan)
-        found = measure(path, self.validation_data, model=made.model, verbose=0, **self.measuring)
-        assert found.value is not None  # there are data
         graph = trace(made.model)
-        bit_operations = bops(graph, quantizer)
+        found = measure(path, self.validation_data, model=graph, verbose=0, **self.measuring)
+        assert found.value is not None  # there are data
+        assert found.bops is not None  # there is a model
         return SweepRow(
             target=cell.target,
             seed=cell.seed,
@@ -123,8 +144,8 @@ class Grid:
             examples=found.examples,
             macs=graph.macs,
             params=graph.params,
-            bops=bit_operations,
-            relative_bops=bit_operations / bops(self.graph),
+            bops=found.bops,
+            relative_bops=found.bops / self.full_bops,
             bytes=found.size,
             gzip_bytes=found.gzip_size,
             latency_ms=found.latency.median_ms,
@@ -133,6 +154,7 @@ class Grid:
             training_seconds=trained,
             seconds=time.perf_counter() - start,
             path=str(path.relative_to(self.folder.root)),
+            device=found.latency.device,
         )
 
     def _pruned(self, target: float, seed: int) -> tuple[Any, PruningPlan, float]:

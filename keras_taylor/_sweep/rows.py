@@ -36,6 +36,8 @@ class SweepRow:
         training_seconds: that the float model took, which the rows of this target and seed share; 0 for other orders.
         seconds: that quantizing and measuring took.
         path: of the file, from the folder of the sweep.
+        device: the processor that ran the file, with its instructions for products of matrices: accuracies in 8 bits and
+            latencies differ between machines. Empty in rows of versions that did not note it.
     """
 
     target: float
@@ -59,6 +61,7 @@ class SweepRow:
     training_seconds: float
     seconds: float
     path: str
+    device: str = ""
 
     def number(self, name: str) -> float:
         """A numeric attribute by name.

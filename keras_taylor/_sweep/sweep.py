@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_taylor._keras.batches import joined
+from keras_taylor._keras.batches import infinite, joined
+from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
@@ -18,6 +19,7 @@ from keras_taylor._sweep.grid import ORDERS, Cell, Grid, fill, with_defaults
 from keras_taylor._sweep.store import SweepFolder, identity_of_sweep
 from keras_taylor._sweep.table import SweepTable
 from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.input_range import remember_inputs, warns_once
 from keras_taylor.errors import BadInput, several, unknown_name, whole_number
 from keras_taylor.litert._latency import check_runs
 from keras_taylor.quantizers import Quantizer
@@ -25,6 +27,7 @@ from keras_taylor.quantizers import Quantizer
 
 @renamed(data="x")
 @takes_old_options
+@warns_once
 def sweep(
     model: Any,
     x: Any,
@@ -60,7 +63,8 @@ def sweep(
         `"quantize_while_pruning"`: `Int8QAT` only. Fine-tuning between the removals is quantization-aware. The epochs are
         those of `Int8QAT` after `"prune_quantize"`: `epochs`, and those of the quantizer.
 
-    A row that cannot be made (a layer that a quantizer does not support) is left out, and named in `table.skipped`.
+    Before the first epoch, the unpruned model is converted in every precision: one in which there is no file is left out, and
+    so is a row that cannot be made later. `table.skipped` names them with the reason.
 
     Args:
         model: a built, compiled Functional or Sequential classifier; it is not changed.
@@ -88,6 +92,7 @@ def sweep(
         BadInput: something that cannot work, or a `run_dir` of another sweep; before any work.
         UnknownName: a quantizer, an order, a criterion or a method of repair that does not exist.
         InfeasibleTarget: a target that cannot be reached.
+        ConversionError: the model has no file in float32, or in none of the precisions.
 
     Example:
         >>> import keras, numpy as np, tempfile, keras_taylor as kt
@@ -101,7 +106,11 @@ def sweep(
         [(1.0, 'float32', 2608), (1.0, 'int8_ptq', 2608), (0.5, 'float32', 1304), (0.5, 'int8_ptq', 1304)]
     """
     recipe, data, level = recipe_for(recipe), joined(x, y), verbosity(verbose)
-    epochs = whole_number("epochs", epochs, least=0)
+    epochs, validation_data = whole_number("epochs", epochs, least=0), as_data(validation_data)
+    if is_infinite(data) and epochs and not steps_per_epoch:
+        raise infinite(data, "steps_per_epoch=100")
+    if is_infinite(validation_data):
+        raise infinite(validation_data, "validation_data that end: a tf.data.Dataset has .take(10)")
     _check_axes(targets, orders, seeds, epochs)
     check_runs(batch_size=batch_size, threads=threads, runs=runs)
     graph = as_graph(model)
@@ -113,6 +122,8 @@ def sweep(
     if len({quantizer.name for quantizer in chosen}) < len(chosen) or not chosen:
         raise BadInput(f"quantizers must be different, and at least one. Received: {[q.name for q in chosen]}.")
     check_data(graph.model, data, recipe, trains=True)
+    check_validation(graph.model, validation_data)
+    remember_inputs(graph.model, data)
     settings = {
         "epochs": epochs,
         "schedule": str(steps),

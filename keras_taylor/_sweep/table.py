@@ -106,7 +106,9 @@ class SweepTable(StoredResult):
         seeds = sorted({row.seed for row in self.rows})
         caption = f"* no other one has fewer BOPs and at least this accuracy; 1 MAC = 1; seeds {seeds}"
         common = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-        made = table("Sweep: the .tflite files in LiteRT", _COLUMNS, "\n".join(filter(None, (caption, common))))
+        devices = "; ".join(dict.fromkeys(row.device for row in self.rows if row.device))
+        lines = caption, common, f"run on {devices}" if devices else ""
+        made = table("Sweep: the .tflite files in LiteRT", _COLUMNS, "\n".join(filter(None, lines)))
         for cells in self._cells():
             made.add_row(*cells)
         return [made, *(f"no row: {name}: {reason}" for name, reason in self.skipped.items())]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from keras_taylor._registry import Registry
 from keras_taylor.criteria._statistics import DATA, LOSS, Array, Record, check_needs, statistics_declared, statistics_from
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
 
 
 class Criterion:
@@ -220,5 +220,5 @@ def criterion_for(criterion: str | Criterion) -> Criterion:
                 else "Write 'taylor', or kt.criteria.Taylor(spatial='sum')."
             )
         )
-        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {criterion!r}. {remedy}")
+        raise BadInput(f"criterion must be a name or a kt.Criterion instance. Received: {shown(criterion)}. {remedy}")
     return _REGISTRY[criterion]()

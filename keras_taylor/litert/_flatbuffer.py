@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from keras_taylor._output.optional import optional
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
 
 _NOTE = b"keras_taylor"
 _BORDERS = {"QUANTIZE", "DEQUANTIZE"}
+_BOUNDED = {"SOFTMAX", "LOGISTIC", "TANH", "L2_NORMALIZATION"}
+"""Operations whose integer outputs have the scale that LiteRT prescribes, whatever the data are."""
+_MOVES = {*_BORDERS, "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "CONCATENATION", "SLICE", "STRIDED_SLICE", "GATHER"}
+"""Operations that leave values as they are."""
 
 
 @runtime_checkable
@@ -91,6 +95,51 @@ def float_operations(content: bytes) -> dict[str, int]:
     return dict(found)
 
 
+def bounded_steps(content: bytes) -> dict[int, float]:
+    """For each output of the file, by the number of its tensor: the distance between two of its values.
+
+    0 unless all of it comes from functions whose scale LiteRT prescribes, and in integers.
+    """
+    file = _parsed(content)
+    graph = file.subgraphs[0]
+    makers = {int(tensor): operation for operation in graph.operators for tensor in operation.outputs}
+
+    def step(tensor: int) -> float:
+        if tensor not in makers:
+            return 0.0
+        name = _operation_name(file, makers[tensor])
+        if name in _BOUNDED:
+            return _scale(graph.tensors[tensor])
+        steps = [step(int(one)) for one in makers[tensor].inputs if int(one) in makers] if name in _MOVES else []
+        return max(steps) if steps and all(steps) else 0.0
+
+    return {int(tensor): step(int(tensor)) for tensor in graph.outputs}
+
+
+def input_steps(content: bytes) -> dict[int, float]:
+    """For each input of the file, by the number of its tensor: the distance between two of its values; 0 for floats."""
+    file = _parsed(content)
+    graph = file.subgraphs[0]
+    steps = {}
+    for tensor in map(int, graph.inputs):
+        readers = [operation for operation in graph.operators if tensor in operation.inputs]
+        first = [_scale(graph.tensors[one.outputs[0]]) for one in readers if _operation_name(file, one) == "QUANTIZE"]
+        steps[tensor] = _scale(graph.tensors[tensor]) or (max(first) if len(first) == len(readers) and first else 0.0)
+    return steps
+
+
+def _scale(tensor: Any) -> float:
+    """Of a tensor with one scale; 0 for others."""
+    scale = None if tensor.quantization is None else tensor.quantization.scale
+    return float(scale[0]) if scale is not None and len(scale) == 1 else 0.0
+
+
+def _operation_name(file: Any, operation: Any) -> str:
+    code = file.operatorCodes[operation.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return next(name for name, value in vars(_schema().BuiltinOperator).items() if value == number)
+
+
 def file_bytes(file: File) -> bytes:
     """The content of a `.tflite` file, given itself, its path, or what `kt.quantize` returned.
 
@@ -103,7 +152,7 @@ def file_bytes(file: File) -> bytes:
         try:
             file = Path(file).read_bytes()
         except (OSError, TypeError) as error:
-            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {file!r} ({error}).") from None
+            raise BadInput(f"file must be a .tflite file: its path or its bytes. Received: {shown(file)} ({error}).") from None
     if file[4:8] != b"TFL3":
         raise BadInput(f"file must be a .tflite file. Received: {len(file):,} bytes that do not begin like one.")
     return file

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_taylor._keras.fixed_batch import in_batches
 from keras_taylor._output.optional import optional
 from keras_taylor.errors import BadInput, whole_number
-from keras_taylor.litert._flatbuffer import File, file_bytes, float_operations, note_in
+from keras_taylor.litert._flatbuffer import File, bounded_steps, file_bytes, float_operations, input_steps, note_in
 from keras_taylor.litert._latency import Latency, check_runs
 
 
@@ -81,13 +82,24 @@ class LiteModel:
                     raise
             self._batch = 1
             self._load()
-        total = len(arrays[0])
-        parts = []
-        for start in range(0, total, self._batch):
-            rows = np.arange(start, start + self._batch)
-            found = self._run([x[rows.clip(max=total - 1)] for x in arrays])  # the last part is filled up
-            parts.append([x[: total - start] for x in found])
-        return [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+        return in_batches(self._run, arrays, self._batch)
+
+    @property
+    def output_steps(self) -> list[float]:
+        """For each output: the distance between two of its values, where LiteRT prescribes it for the function; else 0."""
+        steps = bounded_steps(self._content)
+        return [steps[int(details["index"])] for details in self._outputs]
+
+    @property
+    def input_steps(self) -> list[float]:
+        """For each input: the distance between two values that the file can tell apart; 0 where it computes in float."""
+        steps = input_steps(self._content)
+        return [steps[int(details["index"])] for details in self._given]
+
+    @property
+    def batch_size(self) -> int | None:
+        """How many examples the file takes at a time, no more and no less; None for any number."""
+        return self._batch
 
     @property
     def note(self) -> dict[str, Any]:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar
 
+from typing_extensions import Unpack
+
+from keras_taylor._keras.batches import infinite
 from keras_taylor._keras.example_inputs import example_inputs
+from keras_taylor._keras.forms import is_infinite, rereadable
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.serving import serving
 from keras_taylor._rebuild.verify import run
 from keras_taylor._registry import Registry
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, shown
+
+_COMPARED = 4
+"""Random examples on which a file is compared with the model: more than one, to see which outputs vary."""
 
 Examples = Callable[[], Iterator[dict[str, Any]]]
 
@@ -30,6 +37,7 @@ class Prepared:
         expected: what the file should compute for them, one array per output.
         examples: yields the inputs of single calls, by name, to take the ranges of activations from; None where they are
             not needed.
+        weights: where the model was trained: in words, which weights were kept.
     """
 
     function: Any
@@ -37,6 +45,18 @@ class Prepared:
     inputs: list[Any]
     expected: list[Any]
     examples: Examples | None = None
+    weights: str = ""
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Options of training that a precision can be given; see `kt.Int8QAT`."""
+
+    epochs: int | None
+    steps_per_epoch: int | None
+    batch_size: int | None
+    optimizer: Any
+    learning_rate: float | None
+    seed: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +68,10 @@ class Quantizer:
     two quantizers are equal when they are of one class, have equal options, and hold equal data. A field that holds data is
     declared `field(default=None, repr=False, metadata={"data": "what to pass when they are missing"})`.
 
+    Args:
+        allow_constant_channels: accept a file in which a channel of an output is constant that varies in the model. That is an
+            error else: boxes of 0 to 640 and scores of 0 to 1 in one output have one scale, on which all scores are 0.
+
     Attributes:
         name: what tables and the command line call it; the name that it is registered by.
         weight_bits: bits of the weights of convolutions and dense layers.
@@ -55,6 +79,7 @@ class Quantizer:
         least_elements: kernels with fewer elements stay in float32.
         tolerance: largest error of a file, relative to the largest output. At 1, putting out zero would be no worse.
         trains: whether the model is trained for the precision.
+        integer: whether files shall compute in integers: what stays in float is warned about.
 
     Example:
         >>> from dataclasses import dataclass
@@ -70,42 +95,58 @@ class Quantizer:
         Small()
     """
 
+    allow_constant_channels: bool = field(default=False, kw_only=True, repr=False)
+
     name: ClassVar[str]
     weight_bits: ClassVar[int] = 32
     activation_bits: ClassVar[int] = 32
     least_elements: ClassVar[int] = 0
     tolerance: ClassVar[float] = 1.0
     trains: ClassVar[bool] = False
+    integer: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)  # until it is registered; never that of its base class
+
+    def __post_init__(self) -> None:
+        for name in self._data_fields():
+            object.__setattr__(self, name, rereadable(getattr(self, name)))
 
     def check(self) -> None:
         """Called before any work.
 
         Raises:
-            BadInput: data are missing, or can be read only once.
+            BadInput: data are missing, or training data have no end and no number of steps.
         """
         for name, hint in self._data_fields().items():
             data = getattr(self, name)
             if data is None:
                 raise BadInput(f"{type(self).__name__} must have {name}. Received: None. Pass {hint}.")
-            if isinstance(data, Iterator):
-                raise BadInput(
-                    f"{name} of {type(self).__name__} must be readable more than once. Received: an iterator. Pass arrays, a "
-                    "tf.data.Dataset or a PyDataset."
-                )
+            if is_infinite(data) and getattr(self, "steps_per_epoch", 0) is None:
+                raise infinite(data, f"{type(self).__name__}(..., steps_per_epoch=100)")
 
-    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto") -> Prepared:
+    def check_graph(self, graph: ChannelGraph) -> None:
+        """Called before any work with a model of which no copy is trained yet; what conversion finds out is not asked here.
+
+        Args:
+            graph: the traced model.
+
+        Raises:
+            UnsupportedModel: what trains for this precision cannot take the model.
+            MissingPackage: what trains for it is not installed.
+        """
+
+    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """What a file of this precision is made of.
 
         Args:
             graph: the traced model, which is not changed.
             seed: for random inputs to compare on.
             verbose: as in `fit`, where the model is trained.
+            batch_size: how many examples the function takes at a time; None for what the model takes, which is mostly open.
         """
-        inputs = example_inputs(graph.program, seed, batch=1)
-        return Prepared(serving(graph.model), graph.model, inputs, run(graph.model, inputs))
+        inputs = example_inputs(graph.program, seed, batch=_COMPARED)
+        return Prepared(serving(graph.model, batch_size), graph.model, inputs, run(graph.model, inputs))
 
     def configure(self, converter: Any, examples: Examples | None = None) -> None:
         """Ask a `tf.lite.TFLiteConverter` for this precision; `examples` are those of `prepare`."""
@@ -134,19 +175,14 @@ class Quantizer:
         """
         return self
 
-    def with_training(
-        self,
-        *,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        batch_size: int | None = None,
-        optimizer: Any = None,
-        learning_rate: float | None = None,
-        seed: int | None = None,
-    ) -> Quantizer:
-        """The same precision, trained with these options, as those of `kt.Int8QAT`; None keeps what it has.
+    def with_training(self, **options: Unpack[TrainingOptions]) -> Quantizer:
+        """The same precision, trained with these options; None keeps what it has.
 
         A precision that is not trained for stays as it is.
+
+        Args:
+            **options: some of those of `kt.Int8QAT`: `epochs`, `steps_per_epoch`, `batch_size`, `optimizer`, `learning_rate`,
+                `seed`.
         """
         return self
 
@@ -221,6 +257,6 @@ def quantizer_for(given: str | Quantizer | None) -> Quantizer:
     name = "float32" if given is None else given
     if not isinstance(name, str):
         raise BadInput(
-            f"quantizer must be a kt quantizer, one of its names, or None. Received: {given!r}. Write kt.Int8PTQ(data)."
+            f"quantizer must be a kt quantizer, one of its names, or None. Received: {shown(given)}. Write kt.Int8PTQ(data)."
         )
     return _REGISTRY[name]()

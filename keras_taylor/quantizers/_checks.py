@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_taylor._keras.model import layers_of
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput
 
@@ -21,12 +20,6 @@ def check_convertible(graph: ChannelGraph) -> None:
                 "keras.Input with a full shape."
             )
     check_finite((weight.path, weight) for weight in graph.model.weights)
-    coarse = {layer.compute_dtype for layer in layers_of(graph.model)} & {"float16", "bfloat16"}
-    if coarse:
-        raise BadInput(
-            f"An exported model must compute in float32. Received: {graph.name!r}, which computes in {coarse.pop()}. Build "
-            "it again without the mixed precision policy and call set_weights(model.get_weights())."
-        )
 
 
 def check_finite(weights: Iterable[tuple[str, Any]]) -> None:

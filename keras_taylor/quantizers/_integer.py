@@ -26,9 +26,11 @@ class Integer(Quantizer):
 
     weight_bits = 8
     activation_bits = 8
+    integer = True
     types: ClassVar[tuple[str, ...]] = ("float32", "int8", "uint8")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.io not in self.types:
             raise BadInput(f"{type(self).__name__}(io=) must be one of {', '.join(self.types)}. Received: {self.io!r}.")
 

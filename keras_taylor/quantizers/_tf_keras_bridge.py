@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_taylor._keras.process import unchanged
@@ -45,11 +47,7 @@ def libraries() -> SimpleNamespace:
         Rounding=quantize_layer.QuantizeLayer,
         AllValues=quantizers.AllValuesQuantizer,
         MovingAverage=quantizers.MovingAverageQuantizer,
-        configs={
-            "Conv2D": registry.Default8BitConvQuantizeConfig,
-            "DepthwiseConv2D": registry.Default8BitConvQuantizeConfig,
-            "Conv2DTranspose": registry.Default8BitConvTransposeQuantizeConfig,
-        },
+        PerChannel=_per_channel(quantizers.LastValueQuantizer),
         Config=registry.Default8BitQuantizeConfig,
     )
 
@@ -80,6 +78,7 @@ class Bridge:
         self.ranges: dict[str, tuple[Any, Any]] = {}
         self.trainable: list[Any] = []
         self._weights: list[tuple[Any, Any]] = []
+        self._watched: Any = None
         self._chains = chains(lower(graph))
         inputs = [
             self._libraries.layers.Input(t.shape[1:], dtype=t.dtype, name=f"input_{t.index}") for t in graph.program.inputs
@@ -92,6 +91,34 @@ class Bridge:
         """Copy the weights to the Keras 3 model."""
         for variable, form in self._weights:
             variable.assign(form.numpy())
+
+    def read(self) -> None:
+        """Copy the weights from the Keras 3 model."""
+        for variable, form in self._weights:
+            form.assign(variable)
+
+    def weights(self) -> list[Any]:
+        """Copies of what is trained, as arrays."""
+        return [variable.numpy() for variable in self.trainable]
+
+    def restore(self, weights: list[Any]) -> None:
+        """Set what is trained to what `weights` gave."""
+        for variable, value in zip(self.trainable, weights, strict=True):
+            variable.assign(value)
+
+    def extremes(self, names: Sequence[str], batch: list[Any]) -> tuple[Any, Any]:
+        """The least and the greatest value of each of these tensors in inference, shapes `(names,)`."""
+        if self._watched is None:
+            watched = self._libraries.tf_keras.Model(self.model.inputs, [self.rounded[name] for name in names])
+
+            @tf.function(autograph=False, reduce_retracing=True)
+            def found(inputs: list[Any]) -> tuple[Any, Any]:
+                values = [tf.cast(value, tf.float32) for value in tf.nest.flatten(watched(inputs, training=False))]
+                return tf.stack([tf.reduce_min(v) for v in values]), tf.stack([tf.reduce_max(v) for v in values])
+
+            self._watched = found
+        low, high = self._watched([tf.convert_to_tensor(x) for x in batch])
+        return low.numpy(), high.numpy()
 
     def refresh(self) -> None:
         """Take the ranges of the weights from their values, as a training step does."""
@@ -117,9 +144,7 @@ class Bridge:
         return value
 
     def _apply(self, node: Node, value: Any) -> Any:
-        if node.alone and len(value.shape) == 4 and node.form.config["axis"] in (-1, 3):
-            value = self._layer(node, value, _IDENTITY)(value)
-        result = self._layer(node, value, node.form)(value)
+        result = self._layer(node, value)(value)
         if not node.rounds:
             return result
         name = f"{node.call.name} {node.slot}"
@@ -134,11 +159,11 @@ class Bridge:
         self.ranges[name] = (layer.quantizer_vars["min_var"], layer.quantizer_vars["max_var"])
         return result
 
-    def _layer(self, node: Node, value: Any, form: TFKerasForm) -> Any:
+    def _layer(self, node: Node, value: Any) -> Any:
         """The layer to call: one for all calls of an operation that has weights."""
-        key = (node.call.name if form.kind is None else id(node.call.operation), node.slot, form is _IDENTITY)
+        key = (node.call.name if node.form.kind is None else id(node.call.operation), node.slot)
         if key not in self._made:
-            self._made[key] = self._make(node, value, form)
+            self._made[key] = self._make(node, value, node.form)
         return self._made[key]
 
     def _make(self, node: Node, value: Any, form: TFKerasForm) -> Any:
@@ -148,18 +173,19 @@ class Bridge:
         else:
             layer = getattr(self._libraries.layers, form.kind)(**form.config, name=name)
         layer.build([v.shape for v in value] if isinstance(value, list) else value.shape)
-        layer.trainable = form is not _IDENTITY and getattr(operation, "trainable", True)
+        layer.trainable = getattr(operation, "trainable", True)
         self.trainable += layer.trainable_weights
         if form.role == "norm":
-            layer.trainable = False  # scale and offset are trained, statistics stay: LiteRT will fold them in
+            layer.trainable = False  # scale and offset are trained, statistics stay: the file will fold them in
         for attribute, variable in zip(form.weights, layer.weights[: len(form.weights)], strict=True):
             source = getattr(operation, attribute)
             variable.assign(source)
             self._weights.append((source, variable))
         if not self._quantized or not form.kernel:
             return layer
-        config = self._libraries.configs.get(form.kind, self._libraries.Config)
-        return self._libraries.Wrapper(layer, config([form.kernel], [], False))
+        config = self._libraries.Config([form.kernel], [], False)
+        config.weight_quantizer = self._libraries.PerChannel(_channel_axes(form, getattr(layer, form.kernel)))
+        return self._libraries.Wrapper(layer, config)
 
     def _unique(self, name: str) -> str:
         """A name that tf_keras takes, and that no other layer has."""
@@ -167,13 +193,40 @@ class Bridge:
         return f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)}.{self._names}"
 
 
-_IDENTITY = TFKerasForm(
-    "DepthwiseConv2D",
-    {"kernel_size": 1, "use_bias": False, "depthwise_initializer": "ones"},
-    role="kernel",
-    kernel="depthwise_kernel",
-)
-"""Stands before a BatchNormalization that no convolution precedes: LiteRT folds one into the other, and rounds once."""
+def _channel_axes(form: TFKerasForm, kernel: Any) -> tuple[int, ...]:
+    """The axes of a kernel that count output channels: LiteRT gives each channel a scale of its own."""
+    rank, kind = len(kernel.shape), form.kind or ""
+    if kind == "EinsumDense":
+        _, letters, outputs = re.split(",|->", form.config["equation"])
+        return tuple(axis for axis, letter in enumerate(letters) if letter in outputs)
+    if kind.startswith("Depthwise"):
+        return rank - 2, rank - 1
+    return (rank - 2,) if kind.endswith("Transpose") else (rank - 1,)
+
+
+def _per_channel(base: Any) -> Any:
+    """A class of TFMOT's quantizers with one scale for each place along some axes; TFMOT's own know the last axis alone."""
+
+    class PerChannel(base):
+        def __init__(self, axes: tuple[int, ...]) -> None:
+            super().__init__(num_bits=8, per_axis=True, symmetric=True, narrow_range=True)
+            self.axes = axes
+
+        def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+            shape = (math.prod(tensor_shape[axis] for axis in self.axes),)
+            return {
+                f"{end}_var": layer.add_weight(f"{name}_{end}", shape, initializer="zeros", trainable=False)
+                for end in ("min", "max")
+            }
+
+        def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
+            order = [axis for axis in range(len(inputs.shape)) if axis not in self.axes] + list(self.axes)
+            moved = tf.transpose(inputs, order)
+            flat = tf.reshape(moved, (-1, weights["min_var"].shape[0]))
+            rounded = super().__call__(flat, training, weights, **kwargs)
+            return tf.transpose(tf.reshape(rounded, moved.shape), np.argsort(order))
+
+    return PerChannel
 
 
 def _running(base: Any, call: Call) -> Any:

@@ -1,9 +1,9 @@
-"""Quantization-aware training: ranges from data, then epochs of training with rounded weights and activations."""
+"""Quantization-aware training: epochs with rounded weights and activations, of which the best is kept."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,22 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_taylor._keras.batches import batches, count_batches
 from keras_taylor._keras.example_inputs import example_inputs
-from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.losses import Objective
 from keras_taylor._keras.model import feed, pack_outputs
 from keras_taylor._keras.program import functional
 from keras_taylor._rebuild.rebuild import copy_model
 from keras_taylor._rebuild.verify import relative_error, run
 from keras_taylor._trace.graph import ChannelGraph, trace
-from keras_taylor._trace.input_range import warn_of_range
 from keras_taylor.errors import BadInput, ExportMismatch
 from keras_taylor.quantizers._checks import check_finite
+from keras_taylor.quantizers._held_back import HeldBack
 from keras_taylor.quantizers._tf_keras_bridge import Bridge, libraries
-
-_CALIBRATION = 256
-"""Examples from which the ranges of activations start; training moves them on slowly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +30,7 @@ class Training:
 
     Attributes:
         data: labelled data as `fit` takes them.
+        calibration: examples whose ranges the file will have, one array per input.
         objective: the loss, summed over the examples of a batch.
         optimizer: a name, or the serialized form of a Keras 3 optimizer.
         learning_rate: of the optimizer.
@@ -46,6 +42,7 @@ class Training:
     """
 
     data: Any
+    calibration: list[Any]
     objective: Objective
     optimizer: str | Mapping[str, Any]
     learning_rate: float
@@ -56,22 +53,51 @@ class Training:
     verbose: int
 
 
-def train(graph: ChannelGraph, training: Training) -> tuple[Any, Any]:
+@dataclass(frozen=True)
+class Choice:
+    """Which weights were kept, and by what.
+
+    Attributes:
+        epoch: after which they were kept; 0 are those that training started from.
+        losses: of the examples that were held back, before training and after each epoch, with 8-bit arithmetic simulated.
+        examples: how many were held back.
+    """
+
+    epoch: int
+    losses: tuple[float, ...]
+    examples: int
+
+    def __str__(self) -> str:
+        if len(self.losses) < 2:
+            return "calibrated, not trained"
+        start, best = self.losses[0], self.losses[self.epoch]
+        if self.epoch == 0:
+            best = min(self.losses[1:])
+            kept, compared = "those before training", f"held-back loss {start:.4g}, after training {best:.4g} at best"
+        else:
+            kept = f"of epoch {self.epoch} of {len(self.losses) - 1}"
+            compared = f"held-back loss {best:.4g}, calibrated alone {start:.4g}"
+        return f"{kept}: {compared} ({self.examples} examples)"
+
+
+def train(graph: ChannelGraph, training: Training) -> tuple[Any, Choice]:
     """Train a copy of the model with 8-bit arithmetic simulated.
+
+    The simulation rounds as a file of the present weights does that is calibrated on `training.calibration`. So what it says
+    of held-back examples before training is what calibration alone gives, and the best of all epochs is no worse.
 
     Args:
         graph: the traced Keras 3 model, which is not changed.
         training: how to train.
 
     Returns:
-        The tf_keras model that simulates 8-bit arithmetic, and a Keras 3 copy of the model with the trained weights.
+        A Keras 3 copy of the model with the weights that were kept, and why these.
 
     Raises:
         UnsupportedModel: an operation has weights and no tf_keras form.
         ExportMismatch: the tf_keras model computes something else than the Keras 3 model.
         MissingPackage: TFMOT or tf_keras is not installed.
     """
-    libraries()  # an error before any work
     copy = trace(copy_model(graph))
     plain, bridge = Bridge(copy), Bridge(copy, quantized=True)
     inputs = example_inputs(copy.program, seed=0)
@@ -81,55 +107,45 @@ def train(graph: ChannelGraph, training: Training) -> tuple[Any, Any]:
             f"The tf_keras form of {graph.name!r} must compute what the model computes. Received: a relative error of "
             f"{error:.1e} (tolerance 1e-05). A `tf_keras_form` method of a layer rule is wrong, or the model gives NaN."
         )
-    size = training.batch_size
-    found = read_inputs(graph.model, copy.program, training.data, size, _CALIBRATION, training.seed)
-    warn_of_range(copy.program, [x[:size] for x in found])
-    _set_ranges(plain, bridge, found, size)
-    _fit(bridge, functional(graph.model), training)
-    bridge.refresh()
-    check_finite((variable.name, variable) for variable in bridge.model.weights)
-    bridge.write_back()
-    return bridge.model, copy.model
+    if not training.epochs:
+        return copy.model, Choice(0, (), 0)
+    return copy.model, _fit(plain, bridge, functional(graph.model), training)
 
 
-def _set_ranges(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
-    """Start from the mean over batches of the least and the greatest value, zero included."""
-    names = list(bridge.ranges)
-    watched = libraries().tf_keras.Model(plain.model.inputs, [plain.rounded[name] for name in names])
-
-    @tf.function(autograph=False)
-    def extremes(batch: list[Any]) -> Any:
-        values = [tf.cast(value, tf.float32) for value in tf.nest.flatten(watched(batch, training=False))]
-        return tf.stack([[tf.reduce_min(value), tf.reduce_max(value)] for value in values])
-
-    parts = [extremes([x[i : i + size] for x in inputs]) for i in range(0, len(inputs[0]), size)]
-    for name, (low, high) in zip(names, np.mean(parts, axis=0), strict=True):
-        least, greatest = bridge.ranges[name]
-        least.assign(min(low, 0.0))
-        greatest.assign(max(high, 0.0))
-
-
-def _fit(bridge: Bridge, source: Any, training: Training) -> None:
+def _fit(plain: Bridge, bridge: Bridge, source: Any, training: Training) -> Choice:
+    """Train, and write the weights of the best epoch back to the Keras 3 model."""
     optimizer = make_optimizer(training.optimizer, training.learning_rate)
     optimizer.build(bridge.trainable)
+    data = HeldBack(training.data, training.batch_size, training.steps_per_epoch, training.seed)
+
+    def loss_of(flat: list[Any], x: Any, y: Any, weight: Any, training_now: bool) -> Any:
+        found = tf.nest.flatten(bridge.model(flat, training=training_now))
+        return training.objective(x, y, pack_outputs(source, found), weight)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def step(flat: list[Any], x: Any, y: Any, weight: Any) -> Any:
         with tf.GradientTape() as tape:
-            outputs = bridge.model(flat, training=True)
-            predicted = pack_outputs(source, tf.nest.flatten(outputs))
-            loss = training.objective(x, y, predicted, weight) / tf.cast(tf.shape(flat[0])[0], tf.float32)
+            loss = loss_of(flat, x, y, weight, True) / tf.cast(tf.shape(flat[0])[0], tf.float32)
         gradients = tape.gradient(loss, bridge.trainable)
         optimizer.apply_gradients((g, v) for g, v in zip(gradients, bridge.trainable, strict=True) if g is not None)
         return loss
 
-    total = training.steps_per_epoch or count_batches(training.data, batch_size=training.batch_size, examples=None)
+    @tf.function(autograph=False, reduce_retracing=True)
+    def judged(flat: list[Any], x: Any, y: Any, weight: Any) -> Any:
+        return loss_of(flat, x, y, weight, False)
+
+    def held_back_loss() -> float:
+        settle(plain, bridge, training.calibration, training.batch_size)
+        tensors = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), data.batches)
+        return _mean(float(sum(judged(feed(source, x), x, y, weight) for x, y, weight in tensors)), data.examples)
+
+    losses, total, best, kept = [held_back_loss()], data.steps, 0, bridge.weights()
     for epoch in range(training.epochs):
         if training.verbose:
             print(f"Quantization-aware epoch {epoch + 1}/{training.epochs}")
-        bar = keras.utils.Progbar(total, verbose=training.verbose)
+        bar = keras.utils.Progbar(total, verbose=training.verbose, stateful_metrics=["held_back_loss"])
         done = 0
-        for x, y, weight in _epoch(training, epoch):
+        for x, y, weight in data.epoch(epoch):
             loss = float(step(feed(source, x), x, y, weight))
             done += 1
             if not np.isfinite(loss):
@@ -140,21 +156,42 @@ def _fit(bridge: Bridge, source: Any, training: Training) -> None:
             if done == total:
                 break
         total = done
-        bar.update(done, finalize=True)
+        check_finite((variable.name, variable) for variable in bridge.model.weights)
+        losses.append(held_back_loss())
+        bar.update(done, [("held_back_loss", losses[-1])], finalize=True)
+        if losses[-1] < losses[best]:
+            best, kept = epoch + 1, bridge.weights()
+    bridge.restore(kept)
+    bridge.write_back()
+    choice = Choice(best, tuple(losses), data.examples)
+    if training.verbose:
+        print(f"Weights kept: {choice}")
+    return choice
 
 
-def _epoch(training: Training, epoch: int) -> Iterator[Any]:
-    """The batches of an epoch as tensors; arrays are shuffled anew."""
-    data = training.data
-    if isinstance(data, (tuple, list)):
-        length = len(keras.tree.flatten(data)[0])
-        order = np.random.default_rng((training.seed, epoch)).permutation(length)
-        data = keras.tree.map_structure(lambda a: None if a is None else np.asarray(a)[order], tuple(data))
-    elif isinstance(data, tf.data.Dataset) and training.steps_per_epoch is not None:
-        # As in `fit`: an epoch goes on where the one before has stopped.
-        data = data.repeat().skip(epoch * training.steps_per_epoch).take(training.steps_per_epoch)
-    for batch in batches(data, batch_size=training.batch_size):
-        yield keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), batch)
+def _mean(total: float, examples: int) -> float:
+    return total / examples
+
+
+def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
+    """Take the ranges of a file of the present weights: the least and the greatest value on the calibration data, or zero.
+
+    Args:
+        plain: computes without rounding.
+        bridge: computes with it; its weights are copied to the Keras 3 model and to `plain`.
+        inputs: the calibration data, one array per input.
+        size: examples in a batch.
+    """
+    bridge.write_back()
+    plain.read()
+    bridge.refresh()
+    names = list(bridge.ranges)
+    parts = [plain.extremes(names, [x[i : i + size] for x in inputs]) for i in range(0, len(inputs[0]), size)]
+    lows, highs = zip(*parts, strict=True)
+    for name, low, high in zip(names, np.min(lows, axis=0), np.max(highs, axis=0), strict=True):
+        least, greatest = bridge.ranges[name]
+        least.assign(min(low, 0.0))
+        greatest.assign(max(high, 0.0))
 
 
 def make_optimizer(given: str | Mapping[str, Any], learning_rate: float) -> Any:
@@ -171,13 +208,3 @@ def make_optimizer(given: str | Mapping[str, Any], learning_rate: float) -> Any:
 def outputs(model: Any, inputs: list[Any]) -> list[Any]:
     """What a tf_keras model gives in inference, as flat arrays."""
     return [np.asarray(value) for value in tf.nest.flatten(model(inputs, training=False))]
-
-
-def serving(model: Any, specs: list[Any]) -> Any:
-    """The tf_keras model in inference as a concrete function of its inputs."""
-
-    @tf.function(input_signature=specs, autograph=False)
-    def serve(*inputs: Any) -> Any:
-        return tuple(tf.nest.flatten(model(list(inputs), training=False)))
-
-    return serve.get_concrete_function()

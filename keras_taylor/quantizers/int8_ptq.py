@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from keras_taylor._keras.fixed_batch import own_batch_size
 from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.serving import argument, serving
 from keras_taylor._rebuild.verify import run
@@ -54,20 +55,23 @@ class Int8PTQ(Integer):
         object.__setattr__(self, "examples", whole_number(f"{kind}(examples=)", self.examples))
         object.__setattr__(self, "seed", whole_number(f"{kind}(seed=)", self.seed, least=0))
 
-    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto") -> Prepared:
+    def prepare(self, graph: ChannelGraph, *, seed: int = 0, verbose: Any = "auto", batch_size: int | None = None) -> Prepared:
         """The model as it is, with calibration data; the file is compared on some of these."""
         inputs = read_inputs(graph.model, graph.program, self.calibration, 32, self.examples, self.seed)
         if all(np.ptp(x) == 0 for x in inputs):
             raise BadInput(f"Calibration data must vary. Received: {len(inputs[0])} examples of one constant value.")
-        warn_of_range(graph.program, [x[:64] for x in inputs])
+        warn_of_range(graph.program, inputs, graph.model)
         names = [argument(name) for name in graph.program.input_names]
+        size = batch_size or own_batch_size(graph.model) or 1
 
         def examples() -> Iterator[dict[str, Any]]:
-            # By name: the converter has an order of its own.
-            yield from ({name: x[i : i + 1] for name, x in zip(names, inputs, strict=True)} for i in range(len(inputs[0])))
+            for start in range(0, len(inputs[0]), size):
+                rows = np.arange(start, start + size) % len(inputs[0])  # filled up from the front
+                # By name: the converter has an order of its own.
+                yield {name: x[rows] for name, x in zip(names, inputs, strict=True)}
 
         few = [x[:_COMPARED] for x in inputs]
-        return Prepared(serving(graph.model), graph.model, few, run(graph.model, few), examples)
+        return Prepared(serving(graph.model, batch_size), graph.model, few, run(graph.model, few), examples)
 
     def configure(self, converter: Any, examples: Examples | None = None) -> None:
         """Integer kernels; what has none is computed in float, and reported."""

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
+from keras_taylor.litert._flatbuffer import _parsed, _schema
 from tests import nets
 
 layers = keras.layers
@@ -39,3 +40,13 @@ def exported(model):
 
 def several(a, b):
     return exported(nets.randomized(keras.Model([a, b], [layers.Dense(2)(a), layers.Dense(2)(b)])))
+
+
+def operations(content):
+    """The names of all operations of a file, in order."""
+    file, codes = (
+        _parsed(content),
+        {value: name for name, value in vars(_schema().BuiltinOperator).items() if isinstance(value, int)},
+    )
+    used = [codes[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in file.operatorCodes]
+    return [used[operation.opcodeIndex] for graph in file.subgraphs for operation in graph.operators]

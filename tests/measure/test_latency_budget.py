@@ -371,3 +371,25 @@ class TestFit:
             model, x, y, target=kt.Target(latency=0.95), epochs=1, verbose=0, **nets.with_recipe(MAGNITUDE)
         )
         assert share(model, result.model) <= 0.95
+
+
+class TestTheUnprunedNetIsConvertedFirst:
+    """Before the first epoch, and before its parts are timed."""
+
+    @pytest.mark.parametrize(
+        ("layer", "quantizer", "text"),
+        [
+            (layers.LayerNormalization(), "int16x8_ptq", "LiteRT must be able to run the int16x8_ptq file|does not name"),
+            (layers.Lambda(keras.ops.erf), None, "Erf"),
+            (layers.GroupNormalization(2), kt.Int8QAT(), "tf_keras form"),
+        ],
+    )
+    def test_a_net_without_a_file_is_refused(self, layer, quantizer, text, monkeypatch):
+        for name in ("look_up", "rebuild"):
+            monkeypatch.setattr(f"keras_taylor._measure.latency_budget.{name}", None)
+        convolutions = layers.Conv2D(8, 3), layers.Conv2D(2, 1)
+        model = keras.Sequential([keras.Input((8, 8, 3)), *convolutions, layer, layers.Flatten(), layers.Dense(2)])
+        model.compile("sgd", nets.CROSS_ENTROPY)
+        target = kt.Target(latency=0.5, quantizer=quantizer)
+        with pytest.raises((kt.errors.ConversionError, kt.errors.UnsupportedModel), match=text):
+            kt.fit_with_pruning(model, nets.images(8)[0], np.zeros(8), target=target, epochs=1, verbose=0)

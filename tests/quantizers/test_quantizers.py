@@ -124,8 +124,7 @@ class TestEveryPrecision:
                 kt.errors.BadInput, match=rf"{KINDS[name].__name__} must have \w+. Received: None. Pass training"
             ):
                 quantizer.check()
-            with pytest.raises(kt.errors.BadInput, match=r"must be readable more than once\. Received: an iterator"):
-                quantizer.with_data(iter([IMAGES])).check()
+            quantizer.with_data(iter([IMAGES])).check()  # its batches are kept
 
 
 def test_training_is_for_those_that_train():
@@ -166,7 +165,8 @@ class TestANewPrecision:
         assert file.quantizer == kind() and file.note["quantizer"] == "eights"
         assert file.size < 0.5 * kt.quantize(model).size
         found = kt.measure(file, runs=2, verbose=0)
-        assert (found.precision, found.bops) == ("eights", kt.bops(model, kind()))
+        # LiteRT rounds the activations of such files, too.
+        assert (found.precision, found.bops) == ("eights", kt.bops(model, kt.DynamicRange()))
         assert len(file_like(model, kind())) < file.size
         assert Cache(1, kind().stand_in().name).path != Cache(1, "float32").path
         assert kt.Target(latency=0.5, quantizer=kind(scale=2)) != kt.Target(latency=0.5, quantizer=kind())

@@ -187,6 +187,70 @@ def test_a_row_that_cannot_be_made_is_named_and_the_others_go_on(tmp_path, monke
         swept(tmp_path, targets=(1.0,), quantizers=("int8_ptq",))
 
 
+class TestTheUnprunedNetIsConvertedFirst:
+    """Before anything is trained: the reason is there in seconds."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_is_trained(self, monkeypatch):
+        trained = []
+        whole = module.fit_with_pruning
+        monkeypatch.setattr(module, "fit_with_pruning", lambda *args, **options: trained.append(1) or whole(*args, **options))
+        return trained
+
+    def of(self, *parts):
+        convolutions = layers.Conv2D(8, 3), layers.Conv2D(2, 1)
+        model = keras.Sequential([keras.Input((8, 8, 3)), *convolutions, *parts, layers.Flatten(), layers.Dense(2)])
+        model.compile("adam", nets.CROSS_ENTROPY)
+        return model
+
+    @pytest.mark.parametrize(
+        ("parts", "quantizers", "text"),
+        [
+            # The converter refuses it in every precision.
+            ([layers.Lambda(keras.ops.erf)], ("float32", "int8_ptq"), "Erf"),
+            ([layers.Lambda(keras.ops.erf)], ("float16",), "Erf"),
+            # LiteRT cannot run the file.
+            ([layers.LayerNormalization()], ("int16x8_ptq",), "LiteRT must be able to run the int16x8_ptq file|does not name"),
+            # Training has no form of the layer.
+            ([layers.GroupNormalization(2)], ("int8_qat",), "tf_keras form"),
+        ],
+    )
+    def test_a_net_without_a_file_is_refused(self, tmp_path, nothing_is_trained, parts, quantizers, text):
+        with pytest.raises((kt.errors.ConversionError, kt.errors.UnsupportedModel), match=text):
+            swept(tmp_path, self.of(*parts), quantizers=quantizers, allow_uncounted=True)
+        assert not nothing_is_trained
+
+    def test_one_precision_less(self, tmp_path, nothing_is_trained):
+        table = swept(tmp_path, self.of(layers.LayerNormalization()), quantizers=("int16x8_ptq", "float16"), targets=(0.5,))
+        assert [row.quantizer for row in table.rows] == ["float16"] and len(nothing_is_trained) == 1
+        assert list(table.skipped) == ["int16x8_ptq"] and table.skipped["int16x8_ptq"].startswith("ConversionError: ")
+
+    def test_a_finished_sweep_converts_nothing(self, first, monkeypatch):
+        monkeypatch.setattr(module, "refused", None)
+        assert lasting(swept(first[0])) == lasting(first[1])
+
+
+def test_a_model_is_traced_once_for_a_row(tmp_path, monkeypatch):
+    traced = []
+    whole = module.trace
+    monkeypatch.setattr(module, "trace", lambda model: traced.append(model) or whole(model))
+    from keras_taylor._measure import measure as measuring
+    from keras_taylor._trace import graph
+
+    monkeypatch.setattr(measuring, "as_graph", lambda given: given if isinstance(given, graph.ChannelGraph) else 1 / 0)
+    swept(tmp_path, targets=(1.0,), quantizers=("float32",), epochs=0)
+    assert len(traced) == 1
+
+
+def test_tables_name_the_processor(first):
+    device = kt.litert.LiteModel(kt.quantize(net(), verbose=0)).latency(runs=1).device
+    assert {row.device for row in first[1].rows} == {device}
+    text = " ".join(first[1].render("markdown").split())
+    assert device in text
+    old = {name: value for name, value in asdict(first[1].rows[0]).items() if name != "device"}
+    assert "run on" not in kt.SweepTable((kt.results.SweepRow(**old),)).render("markdown")
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [
@@ -232,7 +296,9 @@ def row(target=1.0, quantizer="float32", accuracy=0.9, seed=0, **changes):
     bops = macs * bits[0] * bits[1]
     named = {"target": target, "seed": seed, "order": "prune_quantize", "quantizer": quantizer, "weight_bits": bits[0]}
     named |= {"activation_bits": bits[1], "accuracy": accuracy, "float_accuracy": accuracy, "examples": 400, "macs": macs}
-    return kt.results.SweepRow(**{**values, **named, "bops": bops, "relative_bops": bops / 1_024_000, "path": "a", **changes})
+    return kt.results.SweepRow(
+        **{**values, **named, "bops": bops, "relative_bops": bops / 1_024_000, "path": "a", "device": "", **changes}
+    )
 
 
 def grid():
