@@ -89,6 +89,13 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
 
 
+def in_short(error: Exception) -> str:
+    """The cause of an error of Keras in one line, without the config that Keras prints."""
+    text = str(error).rpartition("Exception encountered:")[2].strip()
+    line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= 160 else f"{line[:157]}..."
+
+
 def unknown_name(what: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for `name`, with the nearest match among `known`, or those few that it is a part of."""
     names = sorted(known)

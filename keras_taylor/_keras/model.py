@@ -9,8 +9,7 @@ import keras
 
 from keras_taylor._keras.forms import kind_of
 from keras_taylor._keras.program import functional
-from keras_taylor._keras.trial import in_short
-from keras_taylor.errors import BadInput, listed, shown
+from keras_taylor.errors import BadInput, in_short, listed, shown
 
 
 def feed(model: Any, x: Any) -> list[Any]:

@@ -11,8 +11,7 @@ import tensorflow as tf
 from keras_taylor._keras.fixed_batch import own_batch_size
 from keras_taylor._keras.model import pack_inputs
 from keras_taylor._keras.program import functional
-from keras_taylor._keras.trial import in_short
-from keras_taylor.errors import BadInput
+from keras_taylor.errors import BadInput, in_short
 
 
 def argument(name: str) -> str:

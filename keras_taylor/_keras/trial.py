@@ -13,6 +13,7 @@ from keras.src.backend.common.global_state import get_global_attribute, set_glob
 from keras_taylor._keras.members import matched, retie, variable_paths
 from keras_taylor._keras.model import layers_of
 from keras_taylor._keras.program import Call
+from keras_taylor.errors import in_short
 
 _WAITING = "uninitialized_variables"
 _OPTIONS = ("activation", "_initializer", "_regularizer", "_constraint")
@@ -77,13 +78,6 @@ def why_not_made_again(call: Call, twins: Mapping[int, Any], changes: Mapping[st
             return _problem(call, twins, changes, build, empty=False)  # a variable that holds a value from the start
     except Exception as error:  # whatever the user's own class raises
         return f"cannot be made again from its config: {in_short(error)}"
-
-
-def in_short(error: Exception) -> str:
-    """The cause of an error of Keras in one line, without the config that Keras prints."""
-    text = str(error).rpartition("Exception encountered:")[2].strip()
-    line = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
-    return line if len(line) <= 160 else f"{line[:157]}..."
 
 
 def _problem(call: Call, twins: Mapping[int, Any], changes: Mapping[str, Any], build: bool, empty: bool) -> str:

@@ -13,12 +13,12 @@ from keras_taylor._keras.members import matched, members, retie, variable_paths,
 from keras_taylor._keras.model import input_layer, model_like
 from keras_taylor._keras.precision import float32_config, half_precision, set_float32
 from keras_taylor._keras.program import Call, functional
-from keras_taylor._keras.trial import from_own_config, in_short, is_of_keras
+from keras_taylor._keras.trial import from_own_config, is_of_keras
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._rebuild.options import fitting_options
 from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor._trace.input_range import inherit_inputs
-from keras_taylor.errors import UnsupportedModel, warn
+from keras_taylor.errors import UnsupportedModel, in_short, warn
 from keras_taylor.rules import Keep, Remake, Step
 
 

@@ -14,12 +14,11 @@ from keras_taylor._keras.example_inputs import example_inputs
 from keras_taylor._keras.fixed_batch import in_batches, own_batch_size
 from keras_taylor._keras.model import feed, pack_inputs
 from keras_taylor._keras.program import Call, Program, check_model, infer
-from keras_taylor._keras.trial import in_short
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._trace.graph import ChannelGraph, as_graph
-from keras_taylor.errors import BadInput, PlanMismatch
+from keras_taylor.errors import BadInput, PlanMismatch, in_short
 from keras_taylor.rules import Keep
 
 

@@ -16,8 +16,8 @@ from keras_taylor.rules import Keep
 def distilled(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weight: float) -> AbstractContextManager[None]:
     """Inside the block, `fit` of the small model minimises its own loss plus `weight` times the distance from the original.
 
-    The distance is that of `"tune"`: relative, squared, summed over every place where channels are read and the outputs. The
-    original runs as in inference.
+    The distance is that of `"tune"`: relative, squared, at every place where channels are read and at the outputs; but the mean
+    over the places, not the sum, so that a rate that suits the loss suits both. The original runs as in inference.
 
     Args:
         graph: of the original.
@@ -31,6 +31,6 @@ def distilled(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weight: floa
     objective = Reconstruction(graph, keep, small)
 
     def distance(inputs: Any, values: Any) -> Any:
-        return weight * tf.reduce_sum(objective.compared(values, objective.targets(inputs)))
+        return weight * tf.reduce_mean(objective.compared(values, objective.targets(inputs)))
 
     return extra_loss(small.model, small.program, [place.small for place in objective.places], distance)

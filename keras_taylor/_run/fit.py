@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from keras_taylor._plan.plan import check_target
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, flat_names
 from keras_taylor._rebuild.verify import run as run_model
-from keras_taylor._repair.methods import Auto
 from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
@@ -122,7 +120,7 @@ def fit_with_pruning(
     check_feasible(graph, target, recipe.constraints)
     _check_callbacks(callbacks)
     remember_inputs(graph.model, data)
-    step = PruningStep(_quick(recipe) if epochs else recipe, None, batch_size or 32, class_weight, seed, verbose)
+    step = PruningStep(recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,
         "validation_steps": validation_steps,
@@ -159,11 +157,6 @@ def _check_training(model: Any) -> None:
             f"The model must train as keras.Model does. Received: {type(model).__name__}, which has a {own[0]} of its own; "
             "a rebuilt model is a plain keras.Model. Use kt.prune and your own training loop."
         )
-
-
-def _quick(recipe: Recipe) -> Recipe:
-    """The recipe without `"tune"` where nothing else was asked for: training follows."""
-    return replace(recipe, repair=Auto(seconds=None)) if recipe.repair == "auto" else recipe
 
 
 def _check_callbacks(callbacks: Any) -> None:

@@ -117,8 +117,9 @@ class Run:
     def remove(self, number: int, steps: int, budgets: Mapping[str, float]) -> None:
         """Removal `number` of `steps`. A latency has to be met in the last one only."""
         graph, constraints = self.current_graph, self._translated(self.step.recipe.constraints)
-        tries = TRIES if number == steps else 1
-        removed = self.step.remove(graph, self.data, budgets, constraints, self.stopwatch, tries)
+        last = number == steps
+        step = self.step if last else self.step.quick()
+        removed = step.remove(graph, self.data, budgets, constraints, self.stopwatch, TRIES if last else 1)
         self._forget(graph, removed.plan)
         self.current, self.repaired = removed.model, removed.repair
         if verbosity(self.step.verbose):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_taylor._keras.batches import peek
@@ -16,6 +16,7 @@ from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
 from keras_taylor._repair.attempts import Repair
+from keras_taylor._repair.methods import Auto
 from keras_taylor._repair.repair import repair
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import score
@@ -63,6 +64,11 @@ class PruningStep:
             seed=self.seed,
             verbose=self.verbose,
         )
+
+    def quick(self) -> PruningStep:
+        """The step of a removal that another one follows: automatic repair does not take its time."""
+        automatic = self.recipe.repair == "auto" or isinstance(self.recipe.repair, Auto)
+        return replace(self, recipe=replace(self.recipe, repair=Auto(seconds=None))) if automatic else self
 
     def remove(
         self,
