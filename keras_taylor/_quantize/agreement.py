@@ -70,19 +70,18 @@ class OutputCheck:
         }
 
 
-def check_output(name: str, error: float, model: Any, expected: Any, found: Any, step: float) -> OutputCheck:
+def check_output(name: str, error: float, expected: Any, found: Any, step: float) -> OutputCheck:
     """Compare one output.
 
     Args:
         name: of the output.
         error: see `OutputCheck`.
-        model: what the Keras model gives.
-        expected: what the file should give: the same, or, for a model that was trained with rounding, with rounding.
+        expected: what the Keras model gives.
         found: what the file gives.
         step: the distance between two values of the file, where the function that gives them fixes it; else 0.
     """
-    model, expected, found = _rows(model), _rows(expected), _rows(found)
-    ranges, magnitudes = np.ptp(model, 0), np.abs(model).max(0, initial=0.0)
+    expected, found = _rows(expected), _rows(found)
+    ranges, magnitudes = np.ptp(expected, 0), np.abs(expected).max(0, initial=0.0)
     # Less than float32 resolves, beside the channel's own values and beside the others; or than the file can show.
     floor = np.maximum(_EXACT * magnitudes, max(0.1 * _EXACT * magnitudes.max(initial=0.0), 2 * step, 1e-30))
     counts = ranges > floor
@@ -94,8 +93,8 @@ def check_output(name: str, error: float, model: Any, expected: Any, found: Any,
         tuple(float(e) for e in errors),
         tuple(int(c) for c in np.flatnonzero(constant)),
         float(ranges[constant].max(initial=0.0)),
-        float(model.min(initial=np.inf)),
-        float(model.max(initial=-np.inf)),
+        float(expected.min(initial=np.inf)),
+        float(expected.max(initial=-np.inf)),
         step > 0,
     )
 
