@@ -181,7 +181,7 @@ class Quantizer:
         A precision that is not trained for stays as it is.
 
         Args:
-            **options: some of those of `kt.Int8QAT`: `epochs`, `steps_per_epoch`, `batch_size`, `optimizer`, `learning_rate`,
+            options: some of those of `kt.Int8QAT`: `epochs`, `steps_per_epoch`, `batch_size`, `optimizer`, `learning_rate`,
                 `seed`.
         """
         return self

@@ -134,8 +134,12 @@ def _fit(plain: Bridge, bridge: Bridge, source: Any, training: Training) -> Choi
     def judged(flat: list[Any], x: Any, y: Any, weight: Any) -> Any:
         return loss_of(flat, x, y, weight, False)
 
+    before = settle(plain, bridge, training.calibration, training.batch_size)
+
     def held_back_loss() -> float:
-        settle(plain, bridge, training.calibration, training.batch_size)
+        silent = settle(plain, bridge, training.calibration, training.batch_size)
+        if silent - before:  # training has silenced a whole layer: LiteRT ends the process on a scale of nothing
+            return np.inf
         tensors = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), data.batches)
         return _mean(float(sum(judged(feed(source, x), x, y, weight) for x, y, weight in tensors)), data.examples)
 
@@ -173,7 +177,7 @@ def _mean(total: float, examples: int) -> float:
     return total / examples
 
 
-def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
+def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> frozenset[str]:
     """Take the ranges of a file of the present weights: the least and the greatest value on the calibration data, or zero.
 
     Args:
@@ -181,6 +185,9 @@ def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
         bridge: computes with it; its weights are copied to the Keras 3 model and to `plain`.
         inputs: the calibration data, one array per input.
         size: examples in a batch.
+
+    Returns:
+        The rounded tensors that are zero on all of the data.
     """
     bridge.write_back()
     plain.read()
@@ -188,10 +195,14 @@ def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> None:
     names = list(bridge.ranges)
     parts = [plain.extremes(names, [x[i : i + size] for x in inputs]) for i in range(0, len(inputs[0]), size)]
     lows, highs = zip(*parts, strict=True)
+    silent = set()
     for name, low, high in zip(names, np.min(lows, axis=0), np.max(highs, axis=0), strict=True):
         least, greatest = bridge.ranges[name]
         least.assign(min(low, 0.0))
         greatest.assign(max(high, 0.0))
+        if low == high == 0:
+            silent.add(name)
+    return frozenset(silent)
 
 
 def make_optimizer(given: str | Mapping[str, Any], learning_rate: float) -> Any:

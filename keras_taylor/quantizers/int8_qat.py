@@ -140,6 +140,6 @@ class Int8QAT(Integer):
         )
 
     def with_training(self, **options: Unpack[TrainingOptions]) -> Quantizer:
-        """Trained with these options; None keeps what it has."""
+        """Trained with these options, as `Quantizer.with_training` takes them; None keeps what it has."""
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         return replace(self, **given)
