@@ -120,12 +120,12 @@ def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | 
 def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Generator, name: str) -> Iterator[Batch]:
     if isinstance(data, keras.utils.PyDataset):
         numbers = itertools.count() if data.num_batches is None else range(data.num_batches)
-        yield from (_unpacked(data[i]) for i in numbers)
+        yield from (_unpacked(data[i], name) for i in numbers)
     elif _arrays(data):
-        x, y, weight = _unpacked(data if isinstance(data, (tuple, list)) else (data,))
+        x, y, weight = _unpacked(data if isinstance(data, (tuple, list)) else (data,), name)
         parts = [a for a in keras.tree.flatten((x, y, weight)) if a is not None]
         if not parts or not all(hasattr(a, "shape") and len(a.shape) for a in parts):
-            raise _unreadable(data)
+            raise _unreadable(data, name)
         lengths = {len(a) for a in parts}
         if len(lengths) > 1:
             raise BadInput(f"Inputs and labels of {name} must have one length. Received: {sorted(lengths)}.")
@@ -137,9 +137,9 @@ def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Genera
             rows = drawn[start : start + batch_size]
             yield keras.tree.map_structure(lambda a, r=rows: None if a is None else _rows(a, r), (x, y, weight))
     elif isinstance(data, (tf.data.Dataset, Iterable)):
-        yield from (_unpacked(batch) for batch in data)
+        yield from (_unpacked(batch, name) for batch in data)
     else:
-        raise _unreadable(data)
+        raise _unreadable(data, name)
 
 
 def infinite(data: Any, limit: str) -> BadInput:
@@ -147,22 +147,22 @@ def infinite(data: Any, limit: str) -> BadInput:
     return BadInput(f"Infinite data must go with a number of batches or examples. Received: {kind_of(data)}. Pass {limit}.")
 
 
-def _unreadable(data: Any) -> BadInput:
+def _unreadable(data: Any, name: str) -> BadInput:
     return BadInput(
-        "data must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset, or a generator or list of batches. "
+        f"{name} must be what `fit` takes: arrays (x, y), a tf.data.Dataset, a PyDataset, or a generator or list of batches. "
         f"Received: {kind_of(data)}."
     )
 
 
-def _unpacked(batch: Any) -> Batch:
+def _unpacked(batch: Any, name: str) -> Batch:
     if isinstance(batch, (tuple, list)) and not 0 < len(batch) <= 3:
         raise BadInput(
-            "A batch, and arrays of data, must be x, (x, y) or (x, y, sample_weight). "
+            f"A batch, and arrays of {name}, must be x, (x, y) or (x, y, sample_weight). "
             f"Received: {kind_of(batch)}. Several inputs go together in one tuple: ((a, b), y)."
         )
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
     if not all(hasattr(part, "shape") for part in keras.tree.flatten(x)):
-        raise _unreadable(batch)
+        raise _unreadable(batch, name)
     return x, y, weight
 
 

@@ -9,7 +9,7 @@ import keras
 
 from keras_taylor._keras.forms import kind_of
 from keras_taylor._keras.program import functional
-from keras_taylor.errors import BadInput, in_short, listed, shown
+from keras_taylor.errors import BadInput, in_short, listed
 
 
 def feed(model: Any, x: Any) -> list[Any]:
@@ -23,17 +23,19 @@ def feed(model: Any, x: Any) -> list[Any]:
     named = {one.name for one in source.inputs}
     if isinstance(x, Mapping) and not isinstance(source._inputs_struct, Mapping) and named <= x.keys():
         x = pack_inputs(source, [x[one.name] for one in source.inputs])  # Keras would warn of the structure
+    shapes = [tuple(part.shape) if hasattr(part, "shape") else kind_of(part) for part in keras.tree.flatten(x)]
     try:
         found = list(source._standardize_inputs(x))
     except Exception as error:  # Keras prints the data
-        names = listed((repr(one.name) for one in source.inputs), what="more inputs")
-        raise BadInput(
-            f"Inputs must be what {names} of {model.name!r} take. Received: {kind_of(x)}, expected shapes "
-            f"{shown(str(wanted))}: {in_short(error)}"
-        ) from None
+        if isinstance(x, Mapping) or len(shapes) != len(wanted):
+            names = listed((repr(one.name) for one in source.inputs), what="more inputs")
+            raise BadInput(
+                f"Inputs must be what {names} of {model.name!r} take. Received: {kind_of(x)}, expected shapes {wanted}: "
+                f"{in_short(error)}"
+            ) from None
+        found = []
     if len(found) != len(wanted) or not all(map(_fits, found, wanted)):
-        shapes = [tuple(part.shape) if hasattr(part, "shape") else kind_of(part) for part in found]
-        raise BadInput(f"Inputs must have the model's input shapes. Received: {shapes}, expected {shown(str(wanted))}.")
+        raise BadInput(f"Inputs must have the model's input shapes. Received: {shapes}, expected {wanted}.")
     return found
 
 

@@ -119,7 +119,6 @@ def fit_with_pruning(
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
     _check_callbacks(callbacks)
-    remember_inputs(graph.model, data)
     step = PruningStep(recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,
@@ -134,6 +133,7 @@ def fit_with_pruning(
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
     check_data(copy, data, recipe, trains=_trains_on_labels(copy))
     check_validation(copy, validation_data)
+    remember_inputs(graph.model, data)
     _check_loss(copy, data)
     folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
