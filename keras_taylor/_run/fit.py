@@ -133,7 +133,8 @@ def fit_with_pruning(
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
     check_data(copy, data, recipe, trains=_trains_on_labels(copy))
     check_validation(copy, validation_data)
-    remember_inputs(graph.model, data)
+    for one in (graph.model, copy):
+        remember_inputs(one, data)
     _check_loss(copy, data)
     folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
