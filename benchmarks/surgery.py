@@ -55,7 +55,7 @@ def surgery(model: str, repetitions: int, seed: int) -> Row:
         state["plan"] = kt.plan(kt.Scores(state["graph"], values), kt.Target(macs=0.5))
 
     def rebuild() -> None:
-        state["small"] = kt.rebuild(net, state["plan"])
+        state["small"] = kt.rebuild(state["graph"], state["plan"])
 
     def copy() -> None:
         state["clone"] = keras.models.clone_model(net)

@@ -14,6 +14,8 @@ _HARMLESS = frozenset(
 )
 """What `__call__` uses, too, but not to compute: weights are compared apart, and shapes are taken from the traced model."""
 
+_METHODS = (FunctionType, property, classmethod, staticmethod)
+
 _LOOK_UP = frozenset({"__getattr__", "__getattribute__"})
 """What decides about every attribute."""
 
@@ -28,10 +30,11 @@ def overridden(operation: Any, served: type) -> str:
     kind = type(operation)
     if "call" in _defined_before(kind, served):  # what it uses in turn is beside the point
         return "call"
-    used, own = _used(served) | _LOOK_UP, vars(operation)
+    used, own = _used(served), vars(operation)
     changed = {name for name in _defined_before(kind, served) & used if name not in own or _wins(kind, name)}
     changed |= {name for name in own.keys() & used if inspect.isroutine(getattr(kind, name, None))}
-    changed |= {name for base in served.__mro__ for name in vars(base).keys() & used if _is_foreign(base, name)}
+    parts = ((base, name, vars(base)[name]) for base in served.__mro__ for name in vars(base).keys() & used)
+    changed |= _foreign(tuple(part for part in parts if isinstance(part[2], _METHODS)))
     return min(changed, default="")
 
 
@@ -61,7 +64,7 @@ def _used(served: type) -> frozenset[str]:
         for base in served.__mro__:
             for function in _functions(vars(base).get(name)):
                 waiting += _names(function)
-    return frozenset(found)
+    return frozenset(found | _LOOK_UP)
 
 
 def _names(function: FunctionType) -> Iterator[str]:
@@ -95,10 +98,14 @@ def _functions(attribute: Any) -> list[FunctionType]:
     return [attribute, *inner]
 
 
-def _is_foreign(kind: type, name: str) -> bool:
-    """Whether a method comes from another package than its class: somebody has patched the class."""
-    homes = {function.__module__.partition(".")[0] for function in _functions(vars(kind)[name])[:1]}
-    return not homes <= {kind.__module__.partition(".")[0]}
+@cache
+def _foreign(parts: tuple[tuple[type, str, Any], ...]) -> frozenset[str]:
+    """The names of methods that come from another package than their class: somebody has patched the class."""
+    return frozenset(name for kind, name, attribute in parts if not _homes(attribute) <= {kind.__module__.partition(".")[0]})
+
+
+def _homes(attribute: Any) -> set[str]:
+    return {function.__module__.partition(".")[0] for function in _functions(attribute)[:1]}
 
 
 def _wins(kind: type, name: str) -> bool:
