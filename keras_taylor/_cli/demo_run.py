@@ -22,6 +22,7 @@ from keras_taylor._quantize.export import export_tflite
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
 from keras_taylor._run.fit import fit_with_pruning
+from keras_taylor._run.recipe import Recipe
 from keras_taylor._trace.graph import trace
 from keras_taylor.litert import LiteModel, compare_latency
 
@@ -79,6 +80,7 @@ def run(folder: Path | None = None, epochs: int = 10, target: float = 0.5, seed:
         *train,
         target=Target(macs=target),
         epochs=epochs,
+        recipe=Recipe(keep_best=False),  # these data say how good the result is
         validation_data=test,
         batch_size=64,
         seed=seed,

@@ -35,6 +35,8 @@ class Recipe:
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
         distill: while `kt.fit_with_pruning` trains, the model that is left also learns to compute what the unpruned one does,
             wherever channels are read: the weight of the distance beside the loss. 0 leaves that out.
+        keep_best: whether `kt.fit_with_pruning`, given validation data, ends with the weights that were best on them after the
+            last removal. Turn it off where the same data are to say how good the result is.
 
     Raises:
         BadInput: a value that cannot be used.
@@ -53,6 +55,7 @@ class Recipe:
     repair: Methods | None = "auto"
     examples: int | None = 2048
     distill: float = 1.0
+    keep_best: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "criterion", criterion_for(self.criterion))
@@ -75,8 +78,8 @@ class Recipe:
 
     @classmethod
     def paper(cls) -> Recipe:
-        """That of Molchanov et al. 2017: Taylor, Eq. 8 with l2 normalisation, plain order, no repair, no distillation."""
-        return cls(criterion="taylor", rank="score", repair=None, distill=0.0)
+        """That of Molchanov et al. 2017: Taylor, Eq. 8 with l2 normalisation, in plain order, and plain fine-tuning."""
+        return cls(criterion="taylor", rank="score", repair=None, distill=0.0, keep_best=False)
 
     def settings(self) -> dict[str, Any]:
         """The options as JSON values, for a report; the criterion with its own."""

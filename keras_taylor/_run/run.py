@@ -140,7 +140,8 @@ class Run:
             arguments.pop("batch_size")
             arguments.pop("shuffle")
         start = self.report.stages[-1].metrics
-        keep = KeepBest(start) if until == self.epochs and "loss" in start else None
+        last = until == self.epochs and self.step.recipe.keep_best
+        keep = KeepBest(start) if last and "loss" in start else None
         with self._distilled():
             history = self.current.fit(
                 x,

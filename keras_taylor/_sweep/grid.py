@@ -195,8 +195,9 @@ class Grid:
         return Target(macs=share, allow_uncounted=self.allow_uncounted)
 
     def _recipe(self, target: float) -> Recipe:
-        """The recipe for a target: there is nothing to repair in the unpruned model."""
-        return replace(self.recipe, schedule=self.schedule, repair=self.recipe.repair if target < 1 else None)
+        """The recipe for a target: nothing to repair in the unpruned model, and nothing chosen by the data that are measured on."""
+        repair = self.recipe.repair if target < 1 else None
+        return replace(self.recipe, schedule=self.schedule, repair=repair, keep_best=False)
 
     def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[TFLiteFile, PruningPlan]:
         model, verbose = self.graph.model, int(self.verbose > 1)

@@ -425,6 +425,12 @@ class TestDistillation:
         )  # fmt: skip
         assert result.report.settings["kept"] == "the start by val_accuracy"
         assert result.report["final"].metrics == pytest.approx(result.report["pruned 1"].metrics)
+        result = kt.fit_with_pruning(
+            trained_model, *SMALL, target=kt.Target(macs=0.8), epochs=1, optimizer=wild, validation_data=VALIDATION,
+            recipe=replace(self.PLAIN, keep_best=False), verbose=0,
+        )  # fmt: skip
+        assert "kept" not in result.report.settings
+        assert result.report["final"].metrics["accuracy"] < result.report["pruned 1"].metrics["accuracy"]
 
     def test_the_papers_recipe(self):
-        assert recipe_for("paper") == kt.Recipe(criterion="taylor", rank="score", repair=None, distill=0)
+        assert recipe_for("paper") == kt.Recipe(criterion="taylor", rank="score", repair=None, distill=0, keep_best=False)
