@@ -195,7 +195,7 @@ class Grid:
         return Target(macs=share, allow_uncounted=self.allow_uncounted)
 
     def _recipe(self, target: float) -> Recipe:
-        """The recipe for a target: nothing to repair in the unpruned model, and nothing chosen by the data that are measured on."""
+        """The recipe for a target: the unpruned model needs no repair, and the data that measure must not choose."""
         repair = self.recipe.repair if target < 1 else None
         return replace(self.recipe, schedule=self.schedule, repair=repair, keep_best=False)
 
