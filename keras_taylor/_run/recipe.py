@@ -84,15 +84,16 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The options as JSON values, for a report; the criterion with its own."""
         constraints = {entry.name: described(getattr(self.constraints, entry.name)) for entry in fields(self.constraints)}
-        shown = {
+        others = {
             "rank": self.rank,
             "constraints": constraints,
             "repair": described(self.repair),
             "examples": self.examples,
             "distill": self.distill,
+            "keep_best": self.keep_best,
         }
         chosen = criterion_for(self.criterion)
-        return {"criterion": chosen.name, **chosen.settings(), **shown}
+        return {"criterion": chosen.name, **chosen.settings(), **others}
 
 
 def recipe_for(given: Recipe | str | None) -> Recipe:

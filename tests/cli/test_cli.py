@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from keras_taylor._cli import models
 from keras_taylor._cli.app import app
+from keras_taylor._repair import methods
 from keras_taylor.errors import BadInput
 
 
@@ -52,7 +53,8 @@ def test_a_missing_file_is_one_line_and_exit_code_2(tmp_path):
     assert "Traceback" not in result.output
 
 
-def test_demo_makes_what_it_says(tmp_path):
+def test_demo_makes_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "ENOUGH", sys.maxsize)  # tuning is tested elsewhere, and takes its time
     result = CliRunner().invoke(app, ["demo", "--epochs", "1", "--folder", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dense.tflite", "pruned.keras", "pruned.tflite"]
