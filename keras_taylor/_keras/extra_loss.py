@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_taylor._keras.model import feed, pack_outputs
-from keras_taylor._keras.program import Call, Program, Tensor
+from keras_taylor._keras.program import Program, Tensor, train
 
 Extra = Callable[[Sequence[Any], Sequence[Any]], Any]
 """From the model's inputs, a flat list, and the values of the wanted tensors: a scalar to add to the loss."""
@@ -35,7 +35,7 @@ def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Ex
         if training is not True:
             return call(inputs, training=training, mask=mask)
         flat = feed(model, inputs)
-        values = program.run(flat, _train, [*wanted, *program.outputs])
+        values = program.run(flat, train, [*wanted, *program.outputs])
         seen[:] = [(flat, values[: len(wanted)])]
         return pack_outputs(model, values[len(wanted) :])
 
@@ -53,10 +53,3 @@ def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Ex
     finally:
         del model.call, model.compute_loss
         model.train_function = None
-
-
-def _train(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    operation = call.operation
-    if getattr(operation, "_call_has_training_arg", False):
-        kwargs = {**kwargs, "training": True}
-    return operation(*args, **kwargs)

@@ -113,10 +113,18 @@ class Program:
 
 def infer(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run one call as the model does in inference: as in Keras, that overrides a `training=` in the graph."""
-    operation = call.operation
-    if getattr(operation, "_call_has_training_arg", False):
-        kwargs = {**kwargs, "training": False}
-    return operation(*args, **kwargs)
+    return _run(call, args, kwargs, training=False)
+
+
+def train(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run one call as the model does in training."""
+    return _run(call, args, kwargs, training=True)
+
+
+def _run(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], training: bool) -> Any:
+    if getattr(call.operation, "_call_has_training_arg", False):
+        kwargs = {**kwargs, "training": training}
+    return call.operation(*args, **kwargs)
 
 
 def functional(model: Any) -> Any:

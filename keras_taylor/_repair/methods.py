@@ -65,7 +65,7 @@ def methods_for(given: Methods) -> Auto | Chain:
     if isinstance(given, Auto):
         return given
     listed = (given,) if isinstance(given, (str, RepairMethod)) else tuple(given) if isinstance(given, Sequence) else ()
-    if not listed or listed == ("none",):
+    if not listed or str(given).lower() in ("none", "false"):
         raise BadInput(
             f"method must name at least one of {(*METHODS, 'auto')}. Received: {shown(given)}. Write repair=None for none."
         )

@@ -13,7 +13,7 @@ from keras_taylor._keras.forms import is_infinite
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import check_counted, decide
 from keras_taylor._plan.target import LATENCY, Target
-from keras_taylor._repair.methods import Auto
+from keras_taylor._repair.methods import Auto, methods_for
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.scores import Scores
 from keras_taylor._trace.graph import ChannelGraph
@@ -49,7 +49,7 @@ def check_data(model: Any, data: Any, recipe: Recipe, *, loss: Any = None, train
             "(tf.data.Dataset.from_generator), a PyDataset or a list of batches."
         )
     if data is None:
-        if recipe.repair not in (None, "auto") and not isinstance(recipe.repair, Auto):
+        if recipe.repair is not None and not isinstance(methods_for(recipe.repair), Auto):
             raise BadInput("x must be given to repair. Received: None. Pass inputs; they need no labels.")
         return
     if recipe.examples is None and is_infinite(data):

@@ -24,7 +24,7 @@ from keras_taylor._run.run import Run, run_folder
 from keras_taylor._run.schedule import schedule_for
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph
-from keras_taylor._trace.input_range import remember_inputs, warns_once
+from keras_taylor._trace.input_range import inherit_inputs, remember_inputs, warns_once
 from keras_taylor.errors import BadInput, whole_number
 
 _TRAINING = ("train_step", "test_step", "compute_loss", "compute_metrics")
@@ -135,8 +135,8 @@ def fit_with_pruning(
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
     check_data(copy, data, recipe, trains=_trains_on_labels(copy))
     check_validation(copy, validation_data)
-    for one in (graph.model, copy):
-        remember_inputs(one, data)
+    remember_inputs(graph.model, data)
+    inherit_inputs(graph.model, copy)
     _check_loss(copy, data)
     folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None

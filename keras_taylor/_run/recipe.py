@@ -65,10 +65,6 @@ class Recipe:
             raise BadInput(
                 f"schedule must be a kt.Schedule. Received: {shown(self.schedule)}. Write kt.Schedule.linear(steps=3)."
             )
-        if str(self.repair).lower() in ("none", "false") and self.repair is not None:
-            raise BadInput(
-                f"repair must be a method of kt.repair, or None. Received: {self.repair!r}. Write repair=None for none."
-            )
         if self.repair is not None:
             methods_for(self.repair)
         if self.examples is not None:

@@ -16,7 +16,7 @@ from keras_taylor._plan.pruning_plan import PruningPlan
 from keras_taylor._rebuild.rebuild import rebuild
 from keras_taylor._rebuild.verify import verify
 from keras_taylor._repair.attempts import Repair
-from keras_taylor._repair.methods import Auto
+from keras_taylor._repair.methods import Auto, methods_for
 from keras_taylor._repair.repair import repair
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import score
@@ -67,7 +67,7 @@ class PruningStep:
 
     def quick(self) -> PruningStep:
         """The step of a removal that another one follows: automatic repair does not take its time."""
-        automatic = self.recipe.repair == "auto" or isinstance(self.recipe.repair, Auto)
+        automatic = self.recipe.repair is not None and isinstance(methods_for(self.recipe.repair), Auto)
         return replace(self, recipe=replace(self.recipe, repair=Auto(seconds=None))) if automatic else self
 
     def remove(
