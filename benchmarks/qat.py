@@ -25,32 +25,33 @@ def page(rows: list[Row]) -> list[str]:
             f"and standard deviation. A trained file is at worst {worst:+.4f} from calibration alone."
         )
         lines = []
-        for (share, epochs), found in grouped(mine, "share", "epochs"):
+        for (share, images, epochs), found in grouped(mine, "share", "images", "epochs"):
             cells = [mean_and_deviation([row[name] for row in found]) for name in ("float", "ptq", "qat")]
             ratio = np.median([row["epoch_seconds"] / row["fit_seconds"] for row in found])
             kept = "; ".join(sorted({row["kept"] for row in found}))
-            lines.append([f"{100 * share:.0f} %", epochs, *cells, f"{ratio:.1f}", kept])
-        parts.append(table(["MACs", "epochs", "float model", "`int8_ptq`", "`int8_qat`", "epoch / `fit`", "weights"], lines))
+            lines.append([f"{100 * share:.0f} %", images, epochs, *cells, f"{ratio:.1f}", kept])
+        parts.append(
+            table(["MACs", "images", "epochs", "float model", "`int8_ptq`", "`int8_qat`", "epoch / `fit`", "weights"], lines)
+        )
     return parts
 
 
 @benchmark(
     "qat",
-    cells={"net": ("resnet20",), "share": (1.0, 0.7, 0.5, 0.3), "epochs": (1, 3), "seed": (0, 1, 2)},
+    cells={"net": ("resnet20",), "share": (1.0, 0.7, 0.5, 0.3), "images": (2048,), "epochs": (1,), "seed": (0, 1, 2)},
     goal=Goal(f"at most {TOLERANCE} below calibration alone", lambda row: row["qat"] >= row["ptq"] - TOLERANCE),
     page=page,
 )
-def qat(net: str, share: float, epochs: int, seed: int) -> Row:
+def qat(net: str, share: float, images: int, epochs: int, seed: int) -> Row:
     """Quantization-aware training against calibration alone.
 
     Both files are made of the same model, pruned in one shot and repaired by least squares (`kt.repairs.Auto(seconds=None)`),
-    not fine-tuned, with all training images, and run by LiteRT on the test images. *epoch / fit* is the time of one epoch of
+    not fine-tuned, with these training images, and run by LiteRT on the test images. *epoch / fit* is the time of one epoch of
     quantization-aware training, conversion and judging included, over that of one epoch of `fit` of the same model.
     """
     chosen = net_named(net)
     model, (x_test, y_test) = chosen.model(), chosen.test()
-    x, y = chosen.raw("train")
-    x = chosen.scaled(x)
+    x, y = chosen.train(images, seed)
     if share < 1:
         recipe = kt.Recipe(repair=kt.repairs.Auto(seconds=None))
         model = kt.prune(model, x, y, target=kt.Target(macs=share), recipe=recipe, seed=seed, verbose=0).model
