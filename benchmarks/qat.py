@@ -21,8 +21,8 @@ def page(rows: list[Row]) -> list[str]:
     for net, mine in grouped(rows, "net"):
         worst = min(row["qat"] - row["ptq"] for row in mine)
         parts.append(
-            f"{net_named(net).title}: {mine[0]['test_images']:,} test images, {len({row['seed'] for row in mine})} seed(s), mean "
-            f"and standard deviation. A trained file is at worst {worst:+.4f} from calibration alone."
+            f"{net_named(net).title}: {mine[0]['test_images']:,} test images, {len({row['seed'] for row in mine})} seed(s), "
+            f"mean and standard deviation. A trained file is at worst {worst:+.4f} from calibration alone."
         )
         lines = []
         for (share, images, epochs), found in grouped(mine, "share", "images", "epochs"):
