@@ -56,6 +56,11 @@ def carry_compilation(model: Any, small: Any, twins: Twins) -> None:
         _carry_slots(model.optimizer, small.optimizer, twins)
 
 
+def inner_optimizer(optimizer: Any) -> Any:
+    """The optimizer itself, or the one inside it where it scales the loss."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def from_own_config(thing: Any) -> Any:
     """A new object with the config of `thing`; None and names stay as they are."""
     if thing is None or isinstance(thing, str):
@@ -64,7 +69,7 @@ def from_own_config(thing: Any) -> Any:
 
 
 def _carry_slots(old: Any, new: Any, twins: Twins) -> None:
-    inner_old, inner_new = getattr(old, "inner_optimizer", old), getattr(new, "inner_optimizer", new)
+    inner_old, inner_new = inner_optimizer(old), inner_optimizer(new)
     if any(id(variable) not in twins for variable in inner_old._trainable_variables):
         return  # compiled for other variables than the model's own; it starts afresh
     cuts = {id(twins[id(v)][1]): twins[id(v)][2] for v in inner_old._trainable_variables}

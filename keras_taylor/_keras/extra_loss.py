@@ -9,14 +9,16 @@ from typing import Any
 import tensorflow as tf
 
 from keras_taylor._keras.model import feed, pack_outputs
-from keras_taylor._keras.program import Program, Tensor, train
+from keras_taylor._keras.program import Call, Program, Tensor
 
 Extra = Callable[[Sequence[Any], Sequence[Any]], Any]
 """From the model's inputs, a flat list, and the values of the wanted tensors: a scalar to add to the loss."""
+Running = Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
+"""How one call is run in training."""
 
 
 @contextmanager
-def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Extra) -> Iterator[None]:
+def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Extra, running: Running) -> Iterator[None]:
     """Inside the block, a training step of `model` minimises its own loss plus `extra`; evaluation is as it was.
 
     The forward pass that training makes anyway gives the wanted tensors, and the loss that is logged is without `extra`. It is
@@ -27,6 +29,7 @@ def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Ex
         program: of the model.
         wanted: tensors of the program.
         extra: what is added, from their values.
+        running: how a call is run in a training step.
     """
     seen: list[tuple[list[Any], list[Any]]] = []
     call, compute_loss = model.call, model.compute_loss
@@ -35,7 +38,7 @@ def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Ex
         if training is not True:
             return call(inputs, training=training, mask=mask)
         flat = feed(model, inputs)
-        values = program.run(flat, train, [*wanted, *program.outputs])
+        values = program.run(flat, running, [*wanted, *program.outputs])
         seen[:] = [(flat, values[: len(wanted)])]
         return pack_outputs(model, values[len(wanted) :])
 

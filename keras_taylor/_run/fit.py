@@ -116,7 +116,7 @@ def fit_with_pruning(
         raise infinite(data, "steps_per_epoch=100")
     if is_infinite(validation_data) and not validation_steps:
         raise infinite(validation_data, "validation_steps=10")
-    steps = schedule_for(recipe.schedule, epochs)
+    schedule_for(recipe.schedule, epochs)
     graph = as_graph(model)
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
@@ -140,12 +140,14 @@ def fit_with_pruning(
     _check_loss(copy, data)
     folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
+    full = stopwatch.totals if stopwatch else graph.cost.totals()
+    goal = target.absolute(full)
+    steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
     run = Run(graph, copy, data, step, epochs, callbacks, fitting, settings, folder, stopwatch)
     run.note("before")
-    full = stopwatch.totals if stopwatch else graph.cost.totals()
     for number in range(1, steps.steps + 1):
-        run.remove(number, steps.steps, steps.budgets(number, full, target.absolute(full)))
+        run.remove(number, steps.steps, steps.budgets(number, full, goal))
         run.note(f"pruned {number}")
         run.train(epochs if number == steps.steps else run.epoch + steps.epochs_per_step)
         run.note("final" if number == steps.steps else f"trained {number}")

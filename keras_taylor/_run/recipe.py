@@ -28,13 +28,16 @@ class Recipe:
         criterion: a name or a `kt.Criterion`: what a channel is worth.
         rank: `"saving"` ranks by score per unit of budget saved, `"score"` by the plain score, as the paper does.
         constraints: what every plan must respect, in terms of the unpruned model.
-        schedule: the steps to the budget, for `kt.fit_with_pruning` and `kt.sweep`; by default as many steps of one epoch as
-            half of the epochs allows, at most 5. `kt.prune` has one step, and warns.
+        schedule: the steps to the budget, for `kt.fit_with_pruning` and `kt.sweep`; by default the fewest geometric steps of
+            one epoch that each leave 60 % of what was there, in at most half of the epochs. `kt.prune` has one step, and warns.
         repair: a method of `kt.repair`, by name or one of `kt.repairs`, that follows each removal, or None for no repair.
             Without data nothing is repaired.
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
         distill: while `kt.fit_with_pruning` trains, the model that is left also learns to compute what the unpruned one does,
             wherever channels are read: the weight of the distance beside the loss. 0 leaves that out.
+        gentle: while `kt.fit_with_pruning` trains, the learning rate rises in a short warm-up after each removal, and falls to
+            0 at the end of the run, unless the optimizer follows a schedule or a callback sets the rate. At a normal rate
+            fine-tuning destroys a repair before it improves on it.
         keep_best: whether `kt.fit_with_pruning`, given validation data, ends with the weights that were best on them after the
             last removal. Turn it off where the same data are to say how good the result is.
 
@@ -55,6 +58,7 @@ class Recipe:
     repair: Methods | None = "auto"
     examples: int | None = 2048
     distill: float = 1.0
+    gentle: bool = True
     keep_best: bool = True
 
     def __post_init__(self) -> None:
@@ -75,7 +79,7 @@ class Recipe:
     @classmethod
     def paper(cls) -> Recipe:
         """That of Molchanov et al. 2017: Taylor, Eq. 8 with l2 normalisation, in plain order, and plain fine-tuning."""
-        return cls(criterion="taylor", rank="score", repair=None, distill=0.0, keep_best=False)
+        return cls(criterion="taylor", rank="score", repair=None, distill=0.0, gentle=False, keep_best=False)
 
     def settings(self) -> dict[str, Any]:
         """The options as JSON values, for a report; the criterion with its own."""
@@ -86,6 +90,7 @@ class Recipe:
             "repair": described(self.repair),
             "examples": self.examples,
             "distill": self.distill,
+            "gentle": self.gentle,
             "keep_best": self.keep_best,
         }
         chosen = criterion_for(self.criterion)

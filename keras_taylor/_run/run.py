@@ -23,6 +23,7 @@ from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._repair.attempts import Repair
 from keras_taylor._run.distill import distilled
+from keras_taylor._run.gentle_rate import gentle_rate
 from keras_taylor._run.keep_best import KeepBest
 from keras_taylor._run.report import Report, evaluate, timed
 from keras_taylor._run.step import PruningStep
@@ -142,6 +143,7 @@ class Run:
         start = self.report.stages[-1].metrics
         last = until == self.epochs and self.step.recipe.keep_best
         keep = KeepBest(start) if last and "loss" in start else None
+        gentle = gentle_rate(self.current, self.callbacks, self.epochs, self.repaired) if self.step.recipe.gentle else []
         with self._distilled():
             history = self.current.fit(
                 x,
@@ -149,7 +151,7 @@ class Run:
                 sample_weight=weight,
                 initial_epoch=self.epoch,
                 epochs=self.epochs,
-                callbacks=[*self.callbacks, *([keep] if keep else ()), _StopAfter(until)],
+                callbacks=[*gentle, *self.callbacks, *([keep] if keep else ()), _StopAfter(until)],
                 **arguments,
             )
         self.report = self.report.with_settings({"kept": keep.kept} if keep else {})
@@ -164,7 +166,7 @@ class Run:
         if not self.step.recipe.distill or self.alive.all():
             return nullcontext()
         keep = self.graph.keep_labels(self.alive)
-        return distilled(self.graph, keep, self.current_graph, self.step.recipe.distill)
+        return distilled(self.graph, keep, self.current_graph, self.step.recipe.distill, self.repaired is not None)
 
     def _translated(self, constraints: Constraints) -> Constraints:
         """The constraints with names and fractions in terms of the current, already smaller model."""

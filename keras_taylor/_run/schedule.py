@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ class Schedule:
         epochs_per_step: epochs of fine-tuning after each removal but the last; what is left of `epochs` follows the last.
         power: step `i` of `n` has removed `1 - (1 - i/n)**power` of what has to go: 1 removes evenly, 3 removes much at first
             and little at the end.
+        proportional: every step leaves the same share of what was there before it; `power` says nothing then.
 
     Raises:
         BadInput: a number that is out of range.
@@ -26,11 +28,14 @@ class Schedule:
         >>> import keras_taylor as kt
         >>> [round(kt.Schedule.cubic(steps=3).progress(i), 3) for i in (1, 2, 3)]
         [0.704, 0.963, 1.0]
+        >>> kt.Schedule.geometric(steps=2).budgets(1, full={"macs": 1000}, goal={"macs": 250.0})
+        {'macs': 500}
     """
 
     steps: int
     epochs_per_step: int = 1
     power: float = 1.0
+    proportional: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("epochs_per_step", 0)):
@@ -48,29 +53,51 @@ class Schedule:
         """Remove much at first, while the model is large, and little at the end (Zhu and Gupta 2017, Eq. 1)."""
         return cls(steps, epochs_per_step, power=3.0)
 
+    @classmethod
+    def geometric(cls, steps: int, epochs_per_step: int = 1) -> Schedule:
+        """Remove the same share of what is left in every step: no step is harder than another."""
+        return cls(steps, epochs_per_step, proportional=True)
+
     def progress(self, step: int) -> float:
-        """The share of the removal that is done after `step` (1 is the first)."""
-        return 1.0 - (1.0 - step / self.steps) ** self.power
+        """The share of the removal that is done after `step` (1 is the first); of its logarithm with `proportional`."""
+        return step / self.steps if self.proportional else 1.0 - (1.0 - step / self.steps) ** self.power
 
     def budgets(self, step: int, full: Mapping[str, int], goal: Mapping[str, float]) -> dict[str, int]:
         """The absolute budgets of `step`, between the unpruned totals and the goal (never below the goal)."""
-        part = self.progress(step)
         return {
-            name: int(goal[name]) if step == self.steps else max(int(full[name] - part * (full[name] - goal[name])), 1)
+            name: int(goal[name]) if step == self.steps else max(int(self._between(step, full[name], goal[name])), 1)
             for name in goal
         }
 
+    def _between(self, step: int, full: float, goal: float) -> float:
+        part = self.progress(step)
+        return full * (goal / full) ** part if self.proportional else full - part * (full - goal)
 
-def schedule_for(given: Schedule | None, epochs: int) -> Schedule:
-    """The schedule; by default as many steps of one epoch as half of `epochs` allows, at most 5.
+
+ONE_STEP = 0.6
+"""What one step leaves at least, of what was there before it, unless the epochs are too few for more steps."""
+
+
+def schedule_for(given: Schedule | None, epochs: int, left: float = 1.0) -> Schedule:
+    """The schedule; by default the fewest steps that each leave 60 % of what was there, in at most half of the epochs.
+
+    Args:
+        given: a schedule, or None.
+        epochs: of training in all.
+        left: the share that the goal leaves of the tightest budget.
 
     Raises:
         BadInput: something else than a schedule, or one that needs more epochs.
     """
     if given is not None and not isinstance(given, Schedule):
         raise BadInput(f"schedule must be a kt.Schedule. Received: {shown(given)}. Write kt.Schedule.linear(steps=3).")
-    steps = given or Schedule(steps=max(min(5, epochs // 2), 1))
+    steps = given or Schedule.geometric(max(min(_needed(left), epochs // 2), 1))
     needed = (steps.steps - 1) * steps.epochs_per_step
     if needed > epochs:
         raise BadInput(f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs {needed}.")
     return steps
+
+
+def _needed(left: float) -> int:
+    """How many steps of 60 % lead to this share; a thousandth counts for nothing."""
+    return math.ceil(math.log(max(left, 1e-3)) / math.log(ONE_STEP) - 1e-3)

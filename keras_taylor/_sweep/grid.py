@@ -23,7 +23,7 @@ from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.prune import prune
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._run.report import Report, evaluate
-from keras_taylor._run.schedule import Schedule
+from keras_taylor._run.schedule import schedule_for
 from keras_taylor._run.step import PruningStep
 from keras_taylor._sweep.first_files import refused, unpruned_bops
 from keras_taylor._sweep.quantize_while_pruning import quantize_while_pruning
@@ -90,7 +90,6 @@ class Grid:
     validation_data: Any
     folder: SweepFolder
     recipe: Recipe
-    schedule: Schedule
     epochs: int
     batch_size: int
     steps_per_epoch: int | None
@@ -197,15 +196,14 @@ class Grid:
     def _recipe(self, target: float) -> Recipe:
         """The recipe for a target: the unpruned model needs no repair, and the data that measure must not choose."""
         repair = self.recipe.repair if target < 1 else None
-        return replace(self.recipe, schedule=self.schedule, repair=repair, keep_best=False)
+        return replace(self.recipe, repair=repair, keep_best=False)
 
     def _pruned_in_8_bits(self, cell: Cell, quantizer: Quantizer) -> tuple[TFLiteFile, PruningPlan]:
         model, verbose = self.graph.model, int(self.verbose > 1)
         step = PruningStep(self._recipe(cell.target), model.loss, self.batch_size, seed=cell.seed, verbose=verbose)
         target, epochs = self._target(cell.target), self.epochs
-        return quantize_while_pruning(
-            self.graph, self.data, quantizer, target, epochs=epochs, schedule=self.schedule, step=step
-        )
+        schedule = schedule_for(self.recipe.schedule, epochs, cell.target)
+        return quantize_while_pruning(self.graph, self.data, quantizer, target, epochs=epochs, schedule=schedule, step=step)
 
     def _compile(self, model: Any) -> None:
         """To measure; with an optimizer that has no slots to store."""

@@ -117,7 +117,7 @@ def sweep(
     _check_classifier(graph.model, validation_data)
     for target in targets:
         check_feasible(graph, Target(macs=target, allow_uncounted=allow_uncounted), recipe.constraints)
-    steps = schedule_for(recipe.schedule, epochs)
+    schedule_for(recipe.schedule, epochs)
     chosen = [with_defaults(one, batch_size, steps_per_epoch) for one in several("quantizers", quantizers)]
     if len({quantizer.name for quantizer in chosen}) < len(chosen) or not chosen:
         raise BadInput(f"quantizers must be different, and at least one. Received: {[q.name for q in chosen]}.")
@@ -126,7 +126,7 @@ def sweep(
     remember_inputs(graph.model, data)
     settings = {
         "epochs": epochs,
-        "schedule": str(steps),
+        "schedule": "geometric" if recipe.schedule is None else str(recipe.schedule),
         **recipe.settings(),
         "batch_size": batch_size,
         "steps_per_epoch": steps_per_epoch,
@@ -139,7 +139,6 @@ def sweep(
         validation_data=validation_data,
         folder=SweepFolder(run_dir, identity_of_sweep(graph, {"train": data, "validation": validation_data}, settings, chosen)),
         recipe=recipe,
-        schedule=steps,
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,

@@ -371,7 +371,7 @@ def test_what_layers_add_is_loss_enough(kind):
 class TestDistillation:
     """Training beside the unpruned model."""
 
-    PLAIN = kt.Recipe(repair=None, schedule=kt.Schedule(steps=1))
+    PLAIN = kt.Recipe(repair=None, schedule=kt.Schedule(steps=1), gentle=False)
 
     def test_the_distance_is_learned_away_and_nothing_stays_patched(self, trained_model):
         def distance(result):
@@ -391,6 +391,16 @@ class TestDistillation:
         assert distance(found[1.0]) < 0.7 * distance(found[0.0])
         assert "call" not in vars(found[1.0].model) and "compute_loss" not in vars(found[1.0].model)
         found[1.0].model.fit(*SMALL, verbose=0)
+
+    @pytest.mark.parametrize(("weight", "repair", "kept"), [(1.0, "bias", True), (1.0, None, False), (0.0, "bias", False)])
+    def test_batch_normalization_keeps_the_statistics_that_a_repaired_model_has(self, weight, repair, kept):
+        model, (x, y) = nets.compiled(nets.residual()), nets.images(32, classes=3)
+        recipe = replace(self.PLAIN, criterion="l1", distill=weight, repair=repair)
+        result = kt.fit_with_pruning(model, x, y, target=kt.Target(macs=0.7), epochs=1, recipe=recipe, verbose=0)
+        for layer in result.model.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                before = model.get_layer(layer.name).moving_variance.numpy()
+                assert np.isin(layer.moving_variance.numpy(), before).all() == kept, layer.name
 
     def test_a_callback_that_raises_leaves_nothing_patched(self, trained_model):
         seen = []
@@ -433,4 +443,6 @@ class TestDistillation:
         assert result.report["final"].metrics["accuracy"] < result.report["pruned 1"].metrics["accuracy"]
 
     def test_the_papers_recipe(self):
-        assert recipe_for("paper") == kt.Recipe(criterion="taylor", rank="score", repair=None, distill=0, keep_best=False)
+        assert recipe_for("paper") == kt.Recipe(
+            criterion="taylor", rank="score", repair=None, distill=0, gentle=False, keep_best=False
+        )

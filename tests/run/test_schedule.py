@@ -3,6 +3,7 @@
 import pytest
 
 import keras_taylor as kt
+from keras_taylor._run.schedule import schedule_for
 from tests import nets
 
 
@@ -15,6 +16,31 @@ def test_budgets_run_from_the_whole_to_the_goal():
     schedule, full, goal = kt.Schedule.linear(2), {"macs": 1000, "params": 100}, {"macs": 500.0, "params": 33.3}
     assert schedule.budgets(1, full, goal) == {"macs": 750, "params": 66}
     assert schedule.budgets(2, full, goal) == {"macs": 500, "params": 33}
+
+
+def test_geometric_by_hand():
+    schedule, full, goal = kt.Schedule.geometric(3), {"macs": 1000, "params": 100}, {"macs": 1.0, "params": 12.5}
+    assert [schedule.budgets(i, full, goal) for i in (1, 2, 3)] == [
+        {"macs": 100, "params": 50}, {"macs": 10, "params": 25}, {"macs": 1, "params": 12}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("left", "epochs", "steps"),
+    [
+        (1.0, 10, 1),
+        (0.6, 10, 1),
+        (0.59, 10, 2),
+        (0.5, 10, 2),
+        (0.36, 10, 2),
+        (0.3, 10, 3),
+        (0.3, 4, 2),
+        (0.3, 0, 1),
+        (0, 99, 14),
+    ],
+)
+def test_by_default_no_step_takes_more_than_forty_percent(left, epochs, steps):
+    assert schedule_for(None, epochs, left) == kt.Schedule.geometric(steps)
 
 
 @pytest.mark.parametrize(
