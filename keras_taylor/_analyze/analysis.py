@@ -115,7 +115,9 @@ class Analysis(StoredResult):
         extra = () if decides == "agreement" else (f"{decides}>",)
         columns = ("MACs asked>", "MACs>", "params>", "agreement>", "output error>", *extra, f"{allowed}>", "")
         fitted, held = self.examples
-        caption = f"1 MAC = 1; repaired on {fitted:,} examples, judged on {held:,} others"
+        caption = "1 MAC = 1"
+        if held:
+            caption += f"; repaired on {fitted:,} examples, judged on {held:,} others, one of which is {100 / held:.2g} points"
         if self.metric is not None:
             caption += f"; {self.judged_by} on the validation data, {self.metric:.4f} unpruned"
         caption += "".join(

@@ -106,7 +106,9 @@ class Trials:
 
     def _estimate(self, plan: PruningPlan) -> _Found:
         """What was measured at other shares, at the share that this plan leaves."""
-        agreement = 1 - self._curve(lambda one: 1 - one.agreement)(_left(plan))
+        agreement = math.nan
+        if not any(math.isnan(one.agreement) for one in self._found.values()):
+            agreement = 1 - self._curve(lambda one: 1 - one.agreement)(_left(plan))
         metric = None if self.start is None else self.start - self._curve(self._missing)(_left(plan))
         return _Found(agreement, self._curve(lambda one: one.error)(_left(plan)), metric)
 

@@ -108,8 +108,9 @@ def test_validation_data_decide_by_their_accuracy():
 
 def test_without_labels_and_without_classes_the_error_decides():
     model = nets.randomized(nets.chain(classes=1))
-    found = analyzed(model, shares=[0.5], measured=1)
-    assert found.judged_by == "error" and found[0.5].agreement is None and found[0.5].lost == found[0.5].error
+    found = analyzed(model, shares=[0.8, 0.5], measured=1, within=0.99)
+    assert found.judged_by == "error" and [row.agreement for row in found.rows] == [None, None]
+    assert [row.lost for row in found.rows] == [row.error for row in found.rows]
     assert "training pass" not in found.seconds and "it needs labels" in str(found)
 
 
@@ -118,9 +119,13 @@ def test_seconds_of_every_step(analysis):
     assert all(seconds > 0 for seconds in analysis.seconds.values())
 
 
-def test_auto_tries_only_the_quick_methods():
+def test_auto_tries_only_the_quick_methods(monkeypatch):
+    monkeypatch.setattr("keras_taylor._repair.methods.ENOUGH", 1)
+    monkeypatch.setattr(kt.repairs.Tune, "apply", lambda *_: pytest.fail("it takes its time"))
     found = analyzed(recipe=kt.Recipe(examples=64), shares=[0.6], measured=1)
-    assert found.settings["repair"] == kt.Recipe(repair=kt.repairs.Auto(seconds=None)).settings()["repair"]
+    assert found[0.6].status == "measured"
+    with pytest.raises(pytest.fail.Exception, match="it takes its time"):
+        kt.prune(network(), X, target=kt.Target(macs=0.6), recipe=kt.Recipe(examples=64), verbose=0)
 
 
 def test_the_model_is_not_changed():
