@@ -9,6 +9,8 @@ from keras_taylor import results as results
 from keras_taylor import rules as rules
 from keras_taylor import studies as studies
 from keras_taylor import testing as testing
+from keras_taylor._analyze.analysis import Analysis as Analysis
+from keras_taylor._analyze.analyze import analyze as analyze
 from keras_taylor._measure.bops import bops as bops
 from keras_taylor._measure.measure import measure as measure
 from keras_taylor._plan.constraints import Constraints as Constraints

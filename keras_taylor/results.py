@@ -3,6 +3,8 @@
 All of them print themselves, show themselves in notebooks, and `render("text" | "markdown" | "html")`.
 """
 
+from keras_taylor._analyze.analysis import Analysis, AnalysisRow
+from keras_taylor._analyze.locked import LockedLayer
 from keras_taylor._measure.measure import Measurement
 from keras_taylor._output.results import Result, StoredResult
 from keras_taylor._plan.pruning_plan import PruningPlan
@@ -16,7 +18,10 @@ from keras_taylor._sweep.rows import SweepGroup, SweepRow
 from keras_taylor._sweep.table import SweepTable
 
 __all__ = [
+    "Analysis",
+    "AnalysisRow",
     "Attempt",
+    "LockedLayer",
     "Measurement",
     "PruningPlan",
     "PruningResult",

@@ -47,7 +47,7 @@ def test_the_promised_names_are_there():
     steps = "trace score plan rebuild verify prune fit_with_pruning wrap TaylorGate export_tflite"
     values = "Target Constraints Schedule PruningPlan Scores ChannelGraph Report Criterion register_criterion"
     more = "LayerRule register_rule testing errors rules criteria quantizers litert results studies Recipe"
-    more += " Float16 DynamicRange Int8PTQ Int8QAT quantize measure sweep repair oracle score_all"
+    more += " Float16 DynamicRange Int8PTQ Int8QAT quantize measure sweep repair oracle score_all analyze Analysis"
     assert set(f"{steps} {values} {more}".split()) <= set(kt.__all__)
 
 

@@ -22,6 +22,7 @@ quantizers
 _quantize
 _measure
 _run
+_analyze
 _sweep
 repairs
 results

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_taylor._plan.constraints import Constraints, check_names, constraints_for
-from keras_taylor._plan.knapsack import Ranking
+from keras_taylor._plan.knapsack import Mask, Ranking
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask
 from keras_taylor._plan.target import LATENCY, Target
 from keras_taylor._score.scores import Scores
@@ -82,6 +82,15 @@ def decide(
     if not ranking.run():
         raise _infeasible(graph, budgets, rules, ranking, asked)
     return from_mask(graph, ranking.keep, cost)
+
+
+def smallest(scores: Scores, rules: Constraints, *, rank: str, cost: Cost) -> Mask:
+    """The channels that stay where as few multiply-accumulates as possible are asked for: a boolean per channel."""
+    ranking = Ranking(
+        scores.graph, scores.values, cost=cost, budgets={"macs": 0.0}, by_saving=rank == "saving", constraints=rules
+    )
+    ranking.run()
+    return ranking.keep
 
 
 def check_counted(graph: ChannelGraph, target: Target) -> None:

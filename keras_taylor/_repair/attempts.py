@@ -47,6 +47,11 @@ class Repair(Result):
     attempts: tuple[Attempt, ...]
     examples: tuple[int, int]
 
+    @property
+    def chosen(self) -> Attempt:
+        """The attempt that made `model`."""
+        return next(one for one in self.attempts if one.methods == self.methods)
+
     def parts(self) -> Sequence[Table]:
         """A table of all that was tried."""
         title = f"Repair on {self.examples[0]} examples, judged on {self.examples[1]} others"

@@ -25,7 +25,7 @@ class Judging:
 
     def __init__(self, graph: ChannelGraph, batches: Batches) -> None:
         self._batches = batches
-        self._classes = set(output_kinds(graph.model)) <= {"softmax", "logits"}
+        self._classes = are_classes(graph.model)
         self._expected = _outputs(graph, batches)
 
     def distance(self, small: ChannelGraph) -> tuple[float, float]:
@@ -48,6 +48,11 @@ class Judging:
             return _distance(self._expected, [np.concatenate(column) for column in columns])[:1]
 
         return judge
+
+
+def are_classes(model: Any) -> bool:
+    """Whether a softmax, or the compiled loss, tells that all outputs are classes, so that agreement is what counts."""
+    return set(output_kinds(model)) <= {"softmax", "logits"}
 
 
 def _outputs(graph: ChannelGraph, batches: Batches) -> list[Any]:

@@ -96,6 +96,17 @@ class PruningStep:
         else:
             fitted = stopwatch.meet(Request(scores, budgets, constraints, self.recipe.rank, tries))
             plan, small = fitted.plan, fitted.model
+        self.prove(graph, plan, small, data)
+        repaired = self.repaired(graph, plan, small, data)
+        return Removed(plan, small if repaired is None else repaired.model, repaired)
+
+    def prove(self, graph: ChannelGraph, plan: PruningPlan, small: Any, data: Any) -> None:
+        """Raise unless the rebuilt model computes what the original computes with the removed channels silenced.
+
+        Raises:
+            UnsupportedModel: the model is random in inference, so that nothing can be compared.
+            KerasTaylorError: it computes something else.
+        """
         check = verify(graph, plan, small, None if data is None else peek(data)[0], tolerance=_tolerance(graph.model))
         if check.random:
             raise UnsupportedModel(
@@ -109,9 +120,12 @@ class PruningStep:
                 "rule: please report it with print(kt.trace(model)), and keep the layers concerned meanwhile "
                 "(Constraints(keep=...))."
             )
+
+    def repaired(self, graph: ChannelGraph, plan: PruningPlan, small: Any, data: Any) -> Repair | None:
+        """What the recipe's repair makes of the rebuilt model; None without data, and where nothing is to be repaired."""
         if self.recipe.repair is None or data is None:
-            return Removed(plan, small, None)
-        repaired = repair(
+            return None
+        return repair(
             graph,
             plan,
             small,
@@ -122,7 +136,6 @@ class PruningStep:
             seed=self.seed,
             verbose=self.verbose,
         )
-        return Removed(plan, repaired.model, repaired)
 
 
 def _tolerance(model: Any) -> float:

@@ -190,12 +190,12 @@ class Cost:
         terms = self._terms["macs"]
         return list(zip(terms.layers, terms.each(self.full).tolist(), strict=True))
 
-    def by_layer(self) -> tuple[dict[str, float], dict[str, float]]:
-        """MACs and parameters of every layer, unpruned."""
+    def by_layer(self, counts: Counts | None = None) -> tuple[dict[str, float], dict[str, float]]:
+        """MACs and parameters of every layer for `counts` kept positions per axis; of the unpruned model by default."""
         found = []
         for budget in ("macs", "params"):
             terms, sums = self._terms[budget], defaultdict[str, float](float)
-            for layer, value in zip(terms.layers, terms.each(self.full), strict=True):
+            for layer, value in zip(terms.layers, terms.each(self.full if counts is None else counts), strict=True):
                 sums[layer] += value
             found.append(dict(sums))
         return found[0], found[1]

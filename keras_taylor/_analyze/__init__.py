@@ -1,0 +1,1 @@
+"""What pruning would keep, before it happens."""
