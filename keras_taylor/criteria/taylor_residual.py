@@ -20,8 +20,9 @@ class TaylorResidual(MeanOverExamples):
     rest. Members of tied channels have a regression each, and are summed with sign, as by `taylor_gate`. Repair has more to
     predict from than this: all positions of a window, and of a flattened map.
 
-    It takes all other channels for granted. Of two that are alike, neither seems to be worth anything, and both may go: remove
-    in several steps (`kt.Schedule`), each of which scores anew.
+    It takes all other channels for granted: of two that are alike, neither seems to be worth anything, and both may go. In one
+    step a ResNet-20 kept less by it after repair than by `taylor_gate` (docs/results/repair.md), so this is for experiments.
+    Removing in several steps (`kt.Schedule`) scores anew what is left.
 
     The data are read twice, the first time forward alone; an iterator's batches are kept for that. Each layer that reads K
     channels takes about 30 K^2 bytes more, and K^2 multiplications per position in each pass.
