@@ -83,12 +83,13 @@ def page(rows: list[Row]) -> list[str]:
         what = "agreement with the unpruned network's top-1" if agrees else f"accuracy (unpruned {mine[0]['unpruned']:.4f})"
         seeds = {row["seed"] for row in mine}
         picked = sorted({row["picked"] for row in mine if row.get("picked")})
+        taken = f" `auto` took {', '.join(picked)}." if picked else ""
         usual = np.median([row["seconds"] for row in mine if row["method"] == "lstsq"])
         parts += [
             f"## {net}, ordered by `{criterion}`",
             f"{chosen.title}: {what} on {mine[0]['test_images']:,} images that are not used otherwise; {mine[0]['images']:,} "
             f"unlabelled training images, mean and standard deviation over {len(seeds)} calibration seeds; figures without a "
-            f"deviation were measured with one. `auto` took {', '.join(picked)}. A least-squares repair took {usual:.0f} s "
+            f"deviation were measured with one.{taken} A least-squares repair took {usual:.0f} s "
             "(median, copying and judging included; other programs may have run).",
             _table(mine, PUBLISHED_FOR == (net, criterion)),
         ]

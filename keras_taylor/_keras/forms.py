@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -44,6 +44,16 @@ class Replayed:
                 except StopIteration:
                     return
             yield self._drawn[number]
+
+
+class Reread:
+    """Batches that are read anew by each loop over them."""
+
+    def __init__(self, read: Callable[[], Iterator[Any]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._read()
 
 
 def as_data(data: Any) -> Any:

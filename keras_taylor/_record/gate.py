@@ -15,7 +15,7 @@ from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor.errors import BadInput
 
 AtPosition = Callable[[Any, Any], Any]
-"""What a probe records at every position, from the activation and the gradient there."""
+"""What a probe records at every position, from activations and gradients of shape `(batch, positions, channels)`."""
 
 
 def contribution(activation: Any, gradient: Any) -> Any:
@@ -110,10 +110,9 @@ def probed(inputs: Any, axis: int, probes: Sequence[tuple[AtPosition, Any]]) -> 
     @tf.custom_gradient
     def identity(x: Any, *given: Any) -> Any:
         def gradient(upstream: Any) -> tuple[Any, ...]:
-            activation, slope = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
             batch = tf.shape(given[0])[0]
-            recorded = (by_example(at_position(activation, slope), axis, batch) for at_position, _ in probes)
-            return upstream, *(tf.reduce_sum(one, 1) for one in recorded)
+            activation, slope = (by_example(tf.cast(one, tf.float32), axis, batch) for one in (x, upstream))
+            return upstream, *(tf.reduce_sum(at_position(activation, slope), 1) for at_position, _ in probes)
 
         return tf.identity(x), gradient
 

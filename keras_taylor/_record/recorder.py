@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,19 +11,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_taylor._keras.batch_check import explained
+from keras_taylor._keras.batches import Batch
 from keras_taylor._keras.losses import Objectives
 from keras_taylor._keras.model import layers_of
 from keras_taylor._record.backward import CONTRIBUTION, Backward
 from keras_taylor._record.forward import Forward, check_finite
-from keras_taylor._record.gate import by_example, probed
+from keras_taylor._record.gate import AtPosition, by_example, probed
 from keras_taylor._record.map_sizes import map_sizes
 from keras_taylor._record.statistics import statistics_named
 from keras_taylor._record.statistics._base import (
     BackwardStatistic,
     Columns,
+    FittedStatistic,
     GradientStatistic,
     Pass,
+    ProbeStatistic,
     ReadStatistic,
+    SiteFit,
     WeightStatistic,
 )
 from keras_taylor._trace.graph import ChannelGraph
@@ -77,14 +82,52 @@ class Recorder:
         self._constant = from_weights(graph, needs)
         self._statistics = [one for one in statistics_named(needs) if not isinstance(one, WeightStatistic)]
         self._read = [one for one in self._statistics if isinstance(one, ReadStatistic)]
-        self._gradients = [one for one in self._statistics if isinstance(one, GradientStatistic)]
+        self._gradients = [one for one in self._statistics if isinstance(one, ProbeStatistic)]
         self._backward = [one for one in self._statistics if isinstance(one, BackwardStatistic)]
         probing = [*self._gradients, *(statistics_named([CONTRIBUTION]) if self._backward else [])]
-        self._probes = {one.probe: one.at_position for one in probing if isinstance(one, GradientStatistic)}
+        self._fits: list[list[SiteFit]] = []
+        self._probes: dict[str, Sequence[AtPosition]] = {}
+        for one in probing:
+            if isinstance(one, GradientStatistic):
+                self._probes[one.probe] = [one.at_position] * len(self.forward.sites)
+            elif isinstance(one, FittedStatistic):
+                self._fits.append([one.fit_at(site) for site in self.forward.sites])
+                self._probes[one.probe] = [fit.at_position for fit in self._fits[-1]]
+        self._first_look = tf.function(self._sums, reduce_retracing=True)
         half = any(layer.compute_dtype == "float16" for layer in layers_of(graph.model))
         self._scale = _HALF_SCALE if half else 1.0
         separate = [one.separate_pass(self.forward, draws, seed) for one in self._statistics]
         self._passes: list[Pass] = [tf.function(self._pass, reduce_retracing=True), *filter(None, separate)]
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether `look` must come before the first call."""
+        return bool(self._fits)
+
+    def look(self, batches: Iterable[Batch], progress: Any = None) -> None:
+        """Run all batches forward, and fit what statistics fit to activations.
+
+        Args:
+            batches: of which only the inputs are looked at.
+            progress: a progress bar that counts batches.
+
+        Raises:
+            NonFiniteScores: NaN or infinity in what a layer reads; says which, and in which batch.
+            BadInput: a batch does not fit the model.
+        """
+        totals: list[Any] = []
+        for number, (x, _, _) in enumerate(batches):
+            with explained(self.graph.model, (x, None, None)):
+                x = keras.tree.map_structure(tf.convert_to_tensor, x)
+                check_finite(self.forward.inputs(x))
+                found = keras.tree.map_structure(lambda sums: sums.numpy(), self._first_look(x))
+            self._check_sums(found, number)
+            totals = keras.tree.map_structure(np.add, totals, found) if totals else found
+            if progress is not None:
+                progress.add(1)
+        for fits, of_sites in zip(self._fits, totals, strict=True):
+            for fit, sums in zip(fits, of_sites, strict=True):
+                fit.solve(sums)
 
     def __call__(self, x: Any, y: Any, weight: Any, number: int = 0) -> Record:
         """What one batch tells.
@@ -123,11 +166,40 @@ class Recorder:
             wrong = ~np.isfinite(value).reshape(-1, value.shape[-1]).all(axis=0)
             if wrong.any():
                 where = np.isin(sites.columns, np.flatnonzero(wrong)) if name in per_channel else wrong
-                layers = layers_with_nan(self.graph) or sites.names_where(where)
-                raise NonFiniteScores(
-                    f"Statistic {name!r} must be finite. Received: NaN or infinity in {listed(layers, what='more layers')}, "
-                    f"in batch {number}. {CHECK_FOR_NAN}"
-                )
+                raise self._not_finite(f"Statistic {name!r}", sites.names_where(where), number)
+
+    def _check_sums(self, found: Sequence[Sequence[Sequence[Any]]], number: int) -> None:
+        """Raise `NonFiniteScores` if there is NaN or infinity in what a first look at batch `number` gave."""
+        names = [
+            site.name
+            for of_sites in found
+            for site, sums in zip(self.forward.sites, of_sites, strict=True)
+            if not all(np.isfinite(one).all() for one in sums)
+        ]
+        if names:
+            raise self._not_finite("Activations", names, number)
+
+    def _not_finite(self, what: str, layers: list[str], number: int) -> NonFiniteScores:
+        layers = layers_with_nan(self.graph) or layers
+        return NonFiniteScores(
+            f"{what} must be finite. Received: NaN or infinity in {listed(layers, what='more layers')}, in batch {number}. "
+            f"{CHECK_FOR_NAN}"
+        )
+
+    def _sums(self, x: Any) -> list[list[Sequence[Any]]]:
+        """One pass forward: what the fits of all sites add up of a batch."""
+        inputs = self.forward.inputs(x)
+        batch = tf.shape(inputs[0])[0]
+        found: list[list[Sequence[Any]]] = [[() for _ in fits] for fits in self._fits]
+
+        def read(number: int, site: ReadSite, x: Any) -> Any:
+            values = by_example(tf.cast(x, tf.float32), site.axis, batch)
+            for fits, of_sites in zip(self._fits, found, strict=True):
+                of_sites[number] = fits[number].sums(values)
+            return x
+
+        self.forward.run(inputs, read)
+        return found
 
     def _pass(self, x: Any, y: Any, weight: Any, scale: Any) -> Columns:
         """One pass forward, and as many back as the statistics ask for."""
@@ -139,7 +211,7 @@ class Recorder:
         def read(number: int, site: ReadSite, x: Any) -> Any:
             for name, value in self._at_site(x, site, batch).items():
                 seen[name].append(value)
-            return probed(x, site.axis, [(function, probes[name][number]) for name, function in self._probes.items()])
+            return probed(x, site.axis, [(at[number], probes[name][number]) for name, at in self._probes.items()])
 
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(probes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
-from keras_taylor._keras.batches import batches, count_batches, joined
+from keras_taylor._keras.batches import Batch, batches, count_batches, joined
+from keras_taylor._keras.forms import Reread
 from keras_taylor._keras.progress import progress_bar
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._score.scorer import Scorer
@@ -160,7 +162,8 @@ def score_all(
         raise BadInput(f"x must be given for criterion {needing[0]!r}. Received: None. Pass x and y, or a data set.")
     needs_loss = any(one.needs_loss for one in wanted)
     labelled = {"auto": None, "given": True, "sampled": False}[labels] if needs_loss else False
-    given = batches(
+    read = partial(
+        batches,
         data,
         batch_size=batch_size,
         examples=examples,
@@ -169,13 +172,14 @@ def score_all(
         labels=labelled,
         name="x",
     )
-    sampled = labels == "sampled"
+    reading, sampled = read(), labels == "sampled"
     if labelled is None:
-        first = next(given)
-        sampled, given = first[1] is None, chain([first], given)
+        first = next(reading)
+        sampled, reading = first[1] is None, chain([first], reading)
     scorer = Scorer(graph, wanted, loss=loss, sampled=sampled, draws=draws, seed=seed)
-    passes = count_batches(data, batch_size=batch_size, examples=examples)
-    found = scorer(given, progress_bar(passes and passes * scorer.repeats, verbose))
+    given: Iterable[Batch] = Reread(read) if scorer.twice and not isinstance(data, Iterator) else reading
+    count = count_batches(data, batch_size=batch_size, examples=examples)
+    found = scorer(given, progress_bar(count and count * scorer.passes, verbose))
     return dict(zip(chosen, found, strict=True))
 
 

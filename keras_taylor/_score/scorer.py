@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from keras_taylor._keras.batch_check import explained
 from keras_taylor._keras.batches import Batch, length
+from keras_taylor._keras.forms import Replayed
 from keras_taylor._keras.losses import objectives
 from keras_taylor._record.map_sizes import map_sizes
 from keras_taylor._record.recorder import Recorder, from_weights
@@ -67,7 +68,8 @@ class Scorer:
         """Score on these batches.
 
         Args:
-            batches: as `keras_taylor._keras.batches.batches` makes them; none where no criterion needs data.
+            batches: as `keras_taylor._keras.batches.batches` makes them; none where no criterion needs data. Where they are
+                read `twice`, those of an iterator are kept in memory.
             progress: a progress bar that counts passes.
 
         Returns:
@@ -82,6 +84,9 @@ class Scorer:
         for number in self._of_weights:
             states[number] = self.criteria[number].update(states[number], constant)
         if self._recorder is not None:
+            if self.twice:
+                batches = Replayed(batches) if isinstance(batches, Iterator) else batches
+                self._recorder.look(batches, progress)
             for position, (x, y, weight) in enumerate(batches):
                 for _ in range(self.repeats):
                     with explained(self.graph.model, (x, y if self._given else None, weight), self._loss):
@@ -92,6 +97,16 @@ class Scorer:
                         progress.add(1)
                 seen += length(x)
         return [self._finished(one, state, seen) for one, state in zip(self.criteria, states, strict=True)]
+
+    @property
+    def twice(self) -> bool:
+        """Whether the batches are read twice: forward alone at first, for what is fitted to them."""
+        return self._recorder is not None and self._recorder.looks_first
+
+    @property
+    def passes(self) -> int:
+        """How often the model runs on each batch."""
+        return self.repeats + self.twice
 
     def _needs(self, numbers: Sequence[int]) -> frozenset[str]:
         return frozenset[str]().union(*(self.criteria[number].needs for number in numbers))

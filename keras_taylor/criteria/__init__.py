@@ -27,6 +27,7 @@ from keras_taylor.criteria.taylor import Taylor
 from keras_taylor.criteria.taylor2 import Taylor2
 from keras_taylor.criteria.taylor_2019 import Taylor2019
 from keras_taylor.criteria.taylor_logits import TaylorLogits
+from keras_taylor.criteria.taylor_residual import TaylorResidual
 
 import_all(__name__, __path__)
 
@@ -53,6 +54,7 @@ __all__ = [
     "Taylor2",
     "Taylor2019",
     "TaylorLogits",
+    "TaylorResidual",
     "criterion_for",
     "register_criterion",
     "registered",

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keras_taylor._record.backward import Backward
 from keras_taylor._record.forward import Forward
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor._trace.read_sites import ReadSites
+from keras_taylor._trace.read_sites import ReadSite, ReadSites
 from keras_taylor.criteria import Filters
 from keras_taylor.criteria._statistics import DATA, LOSS, WEIGHTS, Array, declare_statistic
 
@@ -103,8 +104,8 @@ class ReadStatistic(Statistic):
         """
 
 
-class GradientStatistic(Statistic):
-    """A sum over positions of a function of the activation and of the gradient of the loss there.
+class ProbeStatistic(Statistic):
+    """A sum over positions of a function of activations and of gradients of the loss there: see its two kinds below.
 
     Attributes:
         probe: name of what is recorded; statistics with the same one share it.
@@ -115,13 +116,44 @@ class GradientStatistic(Statistic):
     probe: ClassVar[str]
     degree: ClassVar[int] = 1
 
+    def from_batch(self, columns: Columns, sites: ReadSites, y: Any) -> Array:
+        """The sum over all positions that are read, members included."""
+        return sites.to_channels(columns[self.probe])
+
+
+class GradientStatistic(ProbeStatistic):
+    """A sum over positions of one function for all sites."""
+
     @abstractmethod
     def at_position(self, activation: Any, gradient: Any) -> Any:
         """The function, of tensors of the same shape."""
 
-    def from_batch(self, columns: Columns, sites: ReadSites, y: Any) -> Array:
-        """The sum over all positions that are read, members included."""
-        return sites.to_channels(columns[self.probe])
+
+class SiteFit(ABC):
+    """What a `FittedStatistic` learns of the activations that one site reads, and the function that it makes of it."""
+
+    @abstractmethod
+    def sums(self, values: Any) -> Sequence[Any]:
+        """Tensors of one batch, which are added up over all batches; `values` as in `ReadStatistic.at_site`."""
+
+    @abstractmethod
+    def solve(self, sums: Sequence[NDArray[Any]]) -> None:
+        """Learn from the sums over all batches. May be called again, with those of other data."""
+
+    @abstractmethod
+    def at_position(self, activation: Any, gradient: Any) -> Any:
+        """The function, of tensors of shape `(batch, positions of the map, positions of the axis)`; returns one of them."""
+
+
+class FittedStatistic(ProbeStatistic):
+    """A sum over positions of a function that is fitted to the activations of each site before.
+
+    It takes one more pass over the data, forward alone.
+    """
+
+    @abstractmethod
+    def fit_at(self, site: ReadSite) -> SiteFit:
+        """What has still to be fitted there."""
 
 
 class BackwardStatistic(Statistic):
