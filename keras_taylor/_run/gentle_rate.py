@@ -81,5 +81,4 @@ def gentle_rate(model: Any, callbacks: Sequence[Any], epochs: int, repair: Repai
 
 def damage(repair: Repair) -> float:
     """How much of the full rate the error that is left asks for, between 0.1 and 1: all of it from a quarter on."""
-    (left,) = (one.error for one in repair.attempts if one.methods == repair.methods)
-    return min(max(4.0 * left, 0.1), 1.0)
+    return min(max(4.0 * repair.chosen.error, 0.1), 1.0)
