@@ -28,10 +28,10 @@ def page(rows: list[Row]) -> list[str]:
     for (net, share, epochs), mine in grouped(rows, "net", "share", "epochs"):
         one = mine[0]
         parts.append(
-            f"{net_named(net).title}, {100 * share:.0f} % of the MACs, {epochs} epochs of {one['train_images']:,} images, batch "
-            f"{one['batch']}, `Adam({one['rate']:g})`: {one['unpruned']:.4f} unpruned. {one['test_images']:,} test images measure "
-            "and choose nothing. *start*: after the last removal and its repair. *wall*: seconds of the whole run over those of "
-            "as many epochs of plain `fit` of the unpruned net (one epoch measured)."
+            f"{net_named(net).title}, {100 * share:.0f} % of the MACs, {epochs} epochs of {one['train_images']:,} images, "
+            f"batch {one['batch']}, `Adam({one['rate']:g})`: {one['unpruned']:.4f} unpruned. {one['test_images']:,} test "
+            "images measure and choose nothing. *start*: after the last removal and its repair. *wall*: seconds of the whole "
+            "run over those of as many epochs of plain `fit` of the unpruned net (one epoch measured)."
         )
         lines = []
         for recipe in (name for name in RECIPES if any(row["recipe"] == name for row in mine)):
