@@ -77,6 +77,15 @@ def from_mask(graph: ChannelGraph, keep_channels: Any, cost: Cost | None = None)
     return PruningPlan(kept, graph.name, graph.fingerprint, cost.totals(), cost.totals(keep_channels), widths)
 
 
+def check_plan(plan: Any) -> None:
+    """Raise `BadInput` for anything but a plan."""
+    if not isinstance(plan, PruningPlan):
+        raise BadInput(
+            f"plan must be a kt.PruningPlan. Received: {type(plan).__name__}. Make one with kt.plan(scores, target), or load "
+            "one with kt.PruningPlan.load(path)."
+        )
+
+
 def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:
     """The channels that `plan` keeps in `graph`, as a boolean mask of shape `(graph.channels,)`.
 
@@ -84,11 +93,7 @@ def to_mask(graph: ChannelGraph, plan: PruningPlan) -> Any:
         BadInput: it is no plan.
         PlanMismatch: the plan is of another model, or its layers contradict each other.
     """
-    if not isinstance(plan, PruningPlan):
-        raise BadInput(
-            f"plan must be a kt.PruningPlan. Received: {type(plan).__name__}. Make one with kt.plan(scores, target), or load "
-            "one with kt.PruningPlan.load(path)."
-        )
+    check_plan(plan)
     if plan.fingerprint and plan.fingerprint != graph.fingerprint:
         raise PlanMismatch(
             f"The plan must be of this model. Received: a plan for {plan.model!r} ({plan.fingerprint}) and the model "

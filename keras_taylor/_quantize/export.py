@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_taylor._output.files import check_writable
-from keras_taylor._plan.pruning_plan import PruningPlan
+from keras_taylor._plan.pruning_plan import PruningPlan, check_plan
 from keras_taylor._quantize.quantize import quantize
 from keras_taylor._quantize.tflite_file import TFLiteFile
 from keras_taylor._trace.input_range import warns_once
@@ -58,6 +58,8 @@ def export_tflite(
         'float16'
     """
     path = check_writable(path)
+    if plan is not None:
+        check_plan(plan)
     if not isinstance(model, TFLiteFile):
         model = quantize(model, quantizer, batch_size=batch_size, seed=seed, verbose=verbose)
     elif quantizer is not None or batch_size is not None:

@@ -18,7 +18,7 @@ from keras_taylor._output.deprecations import renamed
 from keras_taylor._output.results import Result
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._trace.graph import ChannelGraph, as_graph
-from keras_taylor.errors import BadInput, PlanMismatch, in_short
+from keras_taylor.errors import BadInput, PlanMismatch, in_short, positive
 from keras_taylor.rules import Keep
 
 
@@ -71,7 +71,7 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
     Raises:
         PlanMismatch: the plan is of another model, or the outputs have other shapes.
         UnsupportedModel: `model` or `small` is no model.
-        BadInput: `plan` is no plan, `x` does not fit the model, or none is given and the model does not run on made-up ones.
+        BadInput: `plan` is no plan, `tolerance` no number above 0, `x` does not fit the model, or none is given and the model does not run on made-up ones.
 
     Example:
         >>> import keras, keras_taylor as kt
@@ -81,6 +81,7 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
         >>> kt.verify(model, plan, kt.rebuild(model, plan)).ok
         True
     """
+    positive("tolerance", tolerance)
     graph = as_graph(model)
     check_model(small, "small")
     keep = graph.keep_labels(to_mask(graph, plan))

@@ -11,7 +11,7 @@ from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.program import check_model
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._output.deprecations import renamed
-from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
+from keras_taylor._plan.pruning_plan import PruningPlan, check_plan, to_mask
 from keras_taylor._rebuild.rebuild import copy_model, rebuild
 from keras_taylor._repair.attempts import Attempt, Repair
 from keras_taylor._repair.judging import Judging
@@ -162,8 +162,7 @@ class _Trial:
 
 
 def _check(plan: Any, x: Any) -> None:
-    if not isinstance(plan, PruningPlan):
-        raise BadInput(f"plan must be a kt.PruningPlan. Received: {shown(plan)}.")
+    check_plan(plan)
     names = x if isinstance(x, (list, tuple)) else (x,)
     if names and all(isinstance(name, str) for name in names):
         raise BadInput(

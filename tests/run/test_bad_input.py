@@ -312,6 +312,21 @@ CASES = {
         errors.BadInput,
         "plan must be a kt.PruningPlan. Received: Scores. Make one with kt.plan(scores, target)",
     ),
+    "a dictionary in the place of a plan, exported": (
+        lambda: kt.export_tflite(chain(), "unwritten.tflite", plan={"conv1": [0]}),
+        errors.BadInput,
+        "plan must be a kt.PruningPlan. Received: dict",
+    ),
+    "a text in the place of a plan, repaired": (
+        lambda: kt.repair(chain(), "plan.json", chain(), DATA[0]),
+        errors.BadInput,
+        "plan must be a kt.PruningPlan. Received: str",
+    ),
+    "a tolerance that is a text": (
+        lambda: kt.verify(nets.chain(), kt.PruningPlan({}), nets.chain(), tolerance="a"),
+        errors.BadInput,
+        "tolerance must be above 0 and finite. Received: 'a'",
+    ),
     "inputs of another size, verified": (
         lambda: kt.verify(nets.chain(), kt.PruningPlan({}), nets.chain(), DATA[0][:, :4]),
         errors.BadInput,
