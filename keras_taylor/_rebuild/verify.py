@@ -71,7 +71,8 @@ def verify(model: Any, plan: PruningPlan, small: Any, x: Any = None, *, toleranc
     Raises:
         PlanMismatch: the plan is of another model, or the outputs have other shapes.
         UnsupportedModel: `model` or `small` is no model.
-        BadInput: `plan` is no plan, `tolerance` no number above 0, `x` does not fit the model, or none is given and the model does not run on made-up ones.
+        BadInput: `plan` is no plan, `tolerance` no number above 0, `x` does not fit the model, or none is given and the model
+            does not run on made-up ones.
 
     Example:
         >>> import keras, keras_taylor as kt
