@@ -46,8 +46,9 @@ def qat(net: str, share: float, images: int, epochs: int, seed: int) -> Row:
     """Quantization-aware training against calibration alone.
 
     Both files are made of the same model, pruned in one shot and repaired by least squares (`kt.repairs.Auto(seconds=None)`),
-    not fine-tuned, with these training images, and run by LiteRT on the test images. *epoch / fit* is the time of one epoch of
-    quantization-aware training, conversion and judging included, over that of one epoch of `fit` of the same model.
+    not fine-tuned, and run by LiteRT on the test images. *epoch / fit* is the time of one epoch of
+    quantization-aware training, calibration and judging included, without the conversion, over that of
+    one epoch of `fit` of the same model.
     """
     chosen = net_named(net)
     model, (x_test, y_test) = chosen.model(), chosen.test()

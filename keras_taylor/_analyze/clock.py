@@ -55,7 +55,7 @@ def training_pass(
     steps = None if is_infinite(data) else count_batches(data, batch_size=batch_size, examples=None)
     if steps is None or not graph.model.compiled or compile_options(graph.model)["loss"] is None:
         return None
-    batch = next(batches(data, batch_size=batch_size, examples=batch_size, class_weight=class_weight, labels=False))
+    batch = next(batches(data, batch_size=batch_size, class_weight=class_weight, labels=False))
     x, y, weight = batch
     copy = copy_model(graph)
     if y is None or not copy.compiled:

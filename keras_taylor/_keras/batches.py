@@ -104,14 +104,14 @@ def batches(
 def count_batches(data: Any, *, batch_size: int, examples: int | None) -> int | None:
     """How many batches `batches` will give, or None where only reading tells."""
     data = as_data(data)
-    if examples is not None and not _arrays(data):
+    if examples is not None and not is_arrays(data):
         return None
     if isinstance(data, tf.data.Dataset):
         cardinality = int(data.cardinality())
         return cardinality if cardinality >= 0 else None
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches
-    if _arrays(data):
+    if is_arrays(data):
         count = length(data)
         return -(-min(count, examples or count) // batch_size)
     return None
@@ -121,7 +121,7 @@ def _raw(data: Any, batch_size: int, examples: int | None, rng: np.random.Genera
     if isinstance(data, keras.utils.PyDataset):
         numbers = itertools.count() if data.num_batches is None else range(data.num_batches)
         yield from (_unpacked(data[i], name) for i in numbers)
-    elif _arrays(data):
+    elif is_arrays(data):
         x, y, weight = _unpacked(data if isinstance(data, (tuple, list)) else (data,), name)
         parts = [a for a in keras.tree.flatten((x, y, weight)) if a is not None]
         if not parts or not all(hasattr(a, "shape") and len(a.shape) for a in parts):
@@ -170,7 +170,8 @@ def _rows(array: Any, rows: Any) -> Any:
     return tf.gather(array, rows) if tf.is_tensor(array) else np.asarray(array)[rows]
 
 
-def _arrays(data: Any) -> bool:
+def is_arrays(data: Any) -> bool:
+    """Whether data are arrays, or a structure of them, and not something that yields batches."""
     return isinstance(data, (tuple, list, Mapping)) or (hasattr(data, "shape") and hasattr(data, "__getitem__"))
 
 

@@ -61,6 +61,17 @@ def inner_optimizer(optimizer: Any) -> Any:
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def restart_averages(model: Any) -> None:
+    """Let the averages of weights that an optimizer with `use_ema` keeps begin at the weights that are there now.
+
+    Weights that something else than the optimizer has changed are no continuation of those that it averaged.
+    """
+    optimizer = inner_optimizer(getattr(model, "optimizer", None))
+    averages = getattr(optimizer, "_model_variables_moving_average", None)
+    for average, variable in zip(averages or (), getattr(optimizer, "_trainable_variables", ()), strict=False):
+        average.assign(variable)
+
+
 def from_own_config(thing: Any) -> Any:
     """A new object with the config of `thing`; None and names stay as they are."""
     if thing is None or isinstance(thing, str):

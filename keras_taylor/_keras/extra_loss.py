@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_taylor._keras.model import feed, pack_outputs
-from keras_taylor._keras.program import Call, Program, Tensor
+from keras_taylor._keras.program import Call, Observed, Program, Tensor
 
 Extra = Callable[[Sequence[Any], Sequence[Any]], Any]
 """From the model's inputs, a flat list, and the values of the wanted tensors: a scalar to add to the loss."""
@@ -47,9 +47,10 @@ def extra_loss(model: Any, program: Program, wanted: Sequence[Tensor], extra: Ex
         if not (training and seen):
             return loss
         more = extra(*seen.pop())
-        return loss + more - tf.stop_gradient(more)  # the loss that is shown stays the model's own
+        more = tf.cast(more, loss.dtype)
+        return loss + (more - tf.stop_gradient(more))  # the loss that is shown stays the model's own
 
-    model.call, model.compute_loss = call_and_see, compute_both
+    model.call, model.compute_loss = Observed(call_and_see), compute_both
     model.train_function = None  # one that was compiled before knows nothing of this
     try:
         yield

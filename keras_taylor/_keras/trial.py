@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -83,6 +84,9 @@ def why_not_made_again(call: Call, twins: Mapping[int, Any], changes: Mapping[st
 def _problem(call: Call, twins: Mapping[int, Any], changes: Mapping[str, Any], build: bool, empty: bool) -> str:
     with _unnoticed(empty):
         copy = from_own_config(call.operation)
+        other = _otherwise(call.operation, copy)
+        if other:
+            return f"comes with another {other} when it is made again from its config"
         return (_built(call, copy, twins) or _changed(call.operation, changes)) if build else ""
 
 
@@ -100,6 +104,16 @@ def _built(call: Call, copy: Any, twins: Mapping[int, Any]) -> str:
     if wrong is not None:
         return f"has {wrong.name} of another shape when it is made again from its config"
     return "" if tied else "shares weights in a place where a copy cannot share them"
+
+
+def _otherwise(operation: Any, copy: Any) -> str:
+    """The first entry of the config that a copy has another value of, as far as values can be compared."""
+    there, here = ({name: _comparable(value) for name, value in one.get_config().items()} for one in (operation, copy))
+    return next((name for name, value in there.items() if name in here and here[name] != value), "")
+
+
+def _comparable(value: Any) -> str:
+    return json.dumps(value, default=lambda one: type(one).__name__, skipkeys=True)
 
 
 def _changed(operation: Any, changes: Mapping[str, Any]) -> str:

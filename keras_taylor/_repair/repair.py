@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from keras_taylor._keras.compilation import restart_averages
 from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.program import check_model
 from keras_taylor._keras.progress import verbosity
@@ -117,15 +118,16 @@ def repair(
     if isinstance(methods, Auto):
         for chain in methods.quick():
             trial.add(chain)
-        for chain in methods.thorough(trial.best(), len(fitted[0])):
+        for chain in methods.thorough(trial.best(), len(inputs[0])):
             trial.add(chain, optional=True)
         chosen = trial.best()
     else:
         for chosen in chains_for(methods):
             trial.add(chosen)
     names = tuple(one.name for one in chosen)
-    model = trial.graphs[chosen].model
-    return Repair(model if chosen else copy_model(model), names, tuple(trial.attempts.values()), (len(fitted[0]), held))
+    repaired = trial.graphs[chosen].model if chosen else copy_model(trial.graphs[chosen])
+    restart_averages(repaired)
+    return Repair(repaired, names, tuple(trial.attempts.values()), (len(fitted[0]), held))
 
 
 class _Trial:

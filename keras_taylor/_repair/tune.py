@@ -88,10 +88,11 @@ class Tune(RepairMethod):
             best, kept = work.judge(), [v.numpy() for v in variables]
             bar = progress_bar(self.passes * steps, work.options.verbose)
             warm_up = min(_WARM_UP, max(self.passes * steps // 10, 1))
-            done, fraction, judged, order = 0, 0.0, 0, rng.permutation(count)
+            done, fraction, judged = 0, 0.0, 0
             while fraction < 1.0:
                 first = done % steps * size
-                order = rng.permutation(count) if first == 0 else order
+                if first == 0:
+                    order = rng.permutation(count)
                 batch = augment([keras.ops.convert_to_tensor(x[order[first : first + size]]) for x in work.inputs])
                 if done == 0:
                     _check(objective, batch)

@@ -10,6 +10,7 @@ import numpy as np
 from keras_taylor._keras.batch_check import check_batch
 from keras_taylor._keras.batches import infinite, peek
 from keras_taylor._keras.forms import is_infinite
+from keras_taylor._keras.model import compile_options
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import check_counted, decide
 from keras_taylor._plan.target import LATENCY, Target
@@ -43,11 +44,7 @@ def check_data(model: Any, data: Any, recipe: Recipe, *, loss: Any = None, train
         loss: used instead of the compiled one.
         trains: whether the model is trained on them, so that there must be labels.
     """
-    if isinstance(data, Iterator):
-        raise BadInput(
-            f"x must be readable more than once. Received: a {type(data).__name__}. Pass arrays, a tf.data.Dataset "
-            "(tf.data.Dataset.from_generator), a PyDataset or a list of batches."
-        )
+    _check_rereadable(data, "x")
     if data is None:
         if recipe.repair is not None and not isinstance(methods_for(recipe.repair), Auto):
             raise BadInput("x must be given to repair. Received: None. Pass inputs; they need no labels.")
@@ -58,9 +55,20 @@ def check_data(model: Any, data: Any, recipe: Recipe, *, loss: Any = None, train
 
 
 def check_validation(model: Any, data: Any) -> None:
-    """Raise `BadInput` unless validation data have labels, and fit the model."""
-    if data is not None and not isinstance(data, Iterator):
-        _check_first(model, data, "validation_data", None, needs_labels=True, uses_labels=model.compiled)
+    """Raise `BadInput` unless validation data can be read again, have the labels that the loss needs, and fit the model."""
+    if data is None:
+        return
+    _check_rereadable(data, "validation_data")
+    needs_labels = not model.compiled or compile_options(model)["loss"] is not None
+    _check_first(model, data, "validation_data", None, needs_labels=needs_labels, uses_labels=model.compiled)
+
+
+def _check_rereadable(data: Any, name: str) -> None:
+    if isinstance(data, Iterator):
+        raise BadInput(
+            f"{name} must be readable more than once. Received: a {type(data).__name__}. Pass arrays, a tf.data.Dataset "
+            "(tf.data.Dataset.from_generator), a PyDataset or a list of batches."
+        )
 
 
 def _check_first(model: Any, data: Any, name: str, loss: Any, *, needs_labels: bool, uses_labels: bool) -> None:

@@ -144,13 +144,14 @@ def fit_with_pruning(
     goal = target.absolute(full)
     steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
-    run = Run(graph, copy, data, step, epochs, callbacks, fitting, settings, folder, stopwatch)
+    run = Run(graph, copy, data, step, epochs, _each(callbacks), fitting, settings, folder, stopwatch)
     run.note("before")
     for number in range(1, steps.steps + 1):
         run.remove(number, steps.steps, steps.budgets(number, full, goal))
         run.note(f"pruned {number}")
-        run.train(epochs if number == steps.steps else run.epoch + steps.epochs_per_step)
-        run.note("final" if number == steps.steps else f"trained {number}")
+        last = number == steps.steps
+        run.train(epochs if last else run.epoch + steps.epochs_per_step, last)
+        run.note("final" if last else f"trained {number}")
     return PruningResult(run.current, run.plan, run.report, run.history, run.repaired)
 
 
@@ -166,12 +167,22 @@ def _check_training(model: Any) -> None:
 
 def _check_callbacks(callbacks: Any) -> None:
     """Raise `BadInput` for callbacks that promise what a run of several trainings cannot keep."""
-    for one in keras.tree.flatten(callbacks):
+    for one in _each(callbacks):
+        if isinstance(one, type):
+            raise BadInput(f"callbacks must be objects. Received: the class {one.__name__}. Write {one.__name__}(...).")
         if isinstance(one, keras.callbacks.BackupAndRestore):
             raise BadInput(
                 "callbacks must not restore another training: the sizes of the model change, and a run cannot be continued. "
                 "Received: a BackupAndRestore. Leave it out; run_dir=... keeps the model after each stage."
             )
+
+
+def _each(callbacks: Any) -> list[Any]:
+    """The callbacks one by one, those inside a `CallbackList` too."""
+    inside = [
+        one.callbacks if isinstance(one, keras.callbacks.CallbackList) else [one] for one in keras.tree.flatten(callbacks)
+    ]
+    return [one for some in inside for one in some if one is not None]
 
 
 def _trains_on_labels(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,8 @@ class KeepBest(keras.callbacks.EarlyStopping):
                 break
             except ValueError:  # Keras does not know whether more is better
                 continue
-        self.best = self._start[self.monitor.removeprefix("val_")]
+        start = self._start[self.monitor.removeprefix("val_")]
+        self.best = start if math.isfinite(start) else None  # what follows NaN is better than it
         self.best_weights, self.best_epoch = self.model.get_weights(), -1
 
     @property

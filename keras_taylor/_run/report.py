@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
+import numpy as np
 from rich.table import Table
 
 from keras_taylor._output.results import StoredResult
@@ -113,7 +114,7 @@ def timed(latency: Latency | None) -> dict[str, float]:
 
 
 def evaluate(model: Any, data: Any, batch_size: int | None, steps: int | None = None) -> dict[str, float]:
-    """The compiled loss and metrics on `data`; nothing without data."""
+    """The compiled loss and metrics on `data`, the mean of those with a value per class; nothing without data."""
     if data is None:
         return {}
     if not model.compiled:
@@ -121,4 +122,4 @@ def evaluate(model: Any, data: Any, batch_size: int | None, steps: int | None = 
     x, y, weight = keras.utils.unpack_x_y_sample_weight(data) if isinstance(data, (tuple, list)) else (data, None, None)
     arrays = {} if y is None else {"y": y, "sample_weight": weight, "batch_size": batch_size}
     found = model.evaluate(x, **arrays, steps=steps, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(np.mean(value)) for name, value in found.items()}

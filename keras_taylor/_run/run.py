@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_taylor._keras.batches import is_arrays
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._measure.latency_budget import TRIES, Stopwatch
 from keras_taylor._output.files import as_path, write_atomically, write_text
@@ -57,7 +58,7 @@ class Run:
         data: Any,
         step: PruningStep,
         epochs: int,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] = (),
         fitting: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         folder: Path | None = None,
@@ -71,7 +72,7 @@ class Run:
         self.step = step
         self.epochs = epochs
         self.epoch = 0
-        self.callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks] if callbacks else []
+        self.callbacks = list(callbacks)
         self.fitting = dict(fitting or {})
         self.folder = folder
         self.stopwatch = stopwatch
@@ -127,8 +128,8 @@ class Run:
             left, full = removed.plan.after["macs"], self.graph.macs
             print(f"Pruning step {number}/{steps}: {left:,} of {full:,} MACs left ({100 * left / full:.1f} %)")
 
-    def train(self, until: int) -> None:
-        """Fine-tune up to epoch `until`, or until a callback stops the training."""
+    def train(self, until: int, last: bool) -> None:
+        """Fine-tune up to epoch `until`, or until a callback stops the training; the best weights of the last stretch stay."""
         if until <= self.epoch:
             return
         x, y, weight = self.data, None, None
@@ -136,13 +137,13 @@ class Run:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(tuple(x))
         arguments = dict(self.fitting)
         if isinstance(x, tf.data.Dataset) and arguments["steps_per_epoch"]:
-            x = x.skip(self.epoch * arguments["steps_per_epoch"])  # go on where the stretch before ended
-        if y is None:
+            # Go on where the stretch before ended; data that ended begin again.
+            x = x.repeat().skip(self.epoch * arguments["steps_per_epoch"])
+        if not is_arrays(x):
             arguments.pop("batch_size")
             arguments.pop("shuffle")
         start = self.report.stages[-1].metrics
-        last = until == self.epochs and self.step.recipe.keep_best
-        keep = KeepBest(start) if last and "loss" in start else None
+        keep = KeepBest(start) if last and self.step.recipe.keep_best and "loss" in start else None
         gentle = gentle_rate(self.current, self.callbacks, self.epochs, self.repaired) if self.step.recipe.gentle else []
         with self._distilled():
             history = self.current.fit(
@@ -166,7 +167,8 @@ class Run:
         if not self.step.recipe.distill or self.alive.all():
             return nullcontext()
         keep = self.graph.keep_labels(self.alive)
-        return distilled(self.graph, keep, self.current_graph, self.step.recipe.distill, self.repaired is not None)
+        repaired = bool(self.repaired and self.repaired.methods)
+        return distilled(self.graph, keep, self.current_graph, self.step.recipe.distill, repaired)
 
     def _translated(self, constraints: Constraints) -> Constraints:
         """The constraints with names and fractions in terms of the current, already smaller model."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import CellType, FunctionType
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ import numpy as np
 from keras_taylor._keras.members import members, variable_paths, weights_of
 from keras_taylor._keras.program import Call
 from keras_taylor._keras.trial import is_of_keras, is_plain, why_not_made_again
+from keras_taylor._trace.captured import captured_variables
 from keras_taylor.rules import Keep, Labeller, LayerRule, LockReason, Step
 from keras_taylor.rules._overrides import patched
 
@@ -98,7 +98,7 @@ def _sharing(calls: Sequence[Call]) -> tuple[list[set[int]], dict[int, Any], set
     for call in calls:
         key, weights = id(call.operation), weights_of(call.operation)
         own = {*map(id, weights), *variable_paths(call.operation)}
-        seen = {id(variable) for variable in _captured(call)} - own
+        seen = {id(variable) for variable in captured_variables(call)} - own
         captured[key] = seen
         things.update((id(weight), weight) for weight in weights)
         for variable in own | seen:
@@ -114,27 +114,3 @@ def _sharing(calls: Sequence[Call]) -> tuple[list[set[int]], dict[int, Any], set
         inside = [operations[key] for key in group] + [m.value for key in group for m in members(operations[key])]
         tied.update((id(one), one) for one in inside if any(id(weight) in shared for weight in weights_of(one)))
     return groups, tied, {key for group in groups for key in group if captured[key] & shared.keys()}
-
-
-def _captured(call: Call) -> Iterator[Any]:
-    """Variables that a call uses without its operation knowing: arguments, and what functions among its attributes see."""
-    leaves = [leaf for leaf in keras.tree.flatten((call.args, call.kwargs)) if isinstance(leaf, keras.Variable)]
-    for function in _functions(call.operation):
-        # An empty cell belongs to a name that is not bound yet.
-        leaves += [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
-        leaves += [function.__globals__.get(name) for name in function.__code__.co_names]
-    for leaf in leaves:
-        if isinstance(leaf, keras.Variable):
-            yield leaf
-        elif isinstance(leaf, keras.Layer) and leaf is not call.operation:
-            yield from leaf.weights
-
-
-def _functions(operation: Any) -> Iterator[FunctionType]:
-    """Functions that were handed to an operation, and the methods that its class does not have from Keras."""
-    for name, value in vars(operation).items():
-        if isinstance(value, FunctionType) and name not in ("build", "quantize"):  # Keras wraps these for itself
-            yield value
-    for kind in type(operation).__mro__:
-        if kind.__module__.partition(".")[0] not in ("keras", "builtins"):
-            yield from (value for value in vars(kind).values() if isinstance(value, FunctionType))

@@ -20,8 +20,9 @@ _AT_MOST = 512
 class HeldBack:
     """Labelled data, of which a tenth, but at most 512 examples, is not trained on.
 
-    Of arrays these examples are drawn at random; of other data they are the first batches. Data too few to share are trained on
-    and judged by as a whole.
+    Of arrays these examples are drawn at random; of other data they are the first batches, at least one. Data too few to share
+    are trained on and judged by as a whole. Data that come in another order at each reading cannot be shared: what is held
+    back in one reading is trained on in another.
 
     Args:
         data: as `fit` takes them.
@@ -33,11 +34,13 @@ class HeldBack:
         batches: what is held back.
         examples: how many examples that are.
         steps: batches of an epoch; None where only reading tells.
+        reshuffled: whether the data come in another order at each reading.
     """
 
     def __init__(self, data: Any, batch_size: int, steps_per_epoch: int | None, seed: int) -> None:
         self._data, self._size, self._seed, self._given_steps = data, batch_size, seed, steps_per_epoch
         self._skipped = 0
+        self.reshuffled = False
         if isinstance(data, (tuple, list)):
             length = len(keras.tree.flatten(data)[0])
             order = np.random.default_rng(seed).permutation(length)
@@ -70,7 +73,10 @@ class HeldBack:
         """The first batches; from now on, epochs begin after them, unless there is only one."""
         total = count_batches(data, batch_size=self._size, examples=None) or self._given_steps or 10
         found = list(islice(batches(data, batch_size=self._size, examples=_AT_MOST), max(total // 10, 1)))
-        self._skipped = len(found) if total > 1 else 0
+        again = list(islice(batches(data, batch_size=self._size, examples=sys.maxsize), len(found) + 1))
+        self._skipped = len(found) if len(again) > len(found) else 0
+        pairs = zip(keras.tree.flatten(found[0][0]), keras.tree.flatten(again[0][0]), strict=True)
+        self.reshuffled = not all(np.array_equal(a, b[: len(a)]) for a, b in pairs)
         return found
 
 

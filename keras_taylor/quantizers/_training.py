@@ -61,11 +61,13 @@ class Choice:
         epoch: after which they were kept; 0 are those that training started from.
         losses: of the examples that were held back, before training and after each epoch, with 8-bit arithmetic simulated.
         examples: how many were held back.
+        reshuffled: whether training has seen them, too, since the data come in another order at each reading.
     """
 
     epoch: int
     losses: tuple[float, ...]
     examples: int
+    reshuffled: bool = False
 
     def __str__(self) -> str:
         if len(self.losses) < 2:
@@ -77,7 +79,8 @@ class Choice:
         else:
             kept = f"of epoch {self.epoch} of {len(self.losses) - 1}"
             compared = f"held-back loss {best:.4g}, calibrated alone {start:.4g}"
-        return f"{kept}: {compared} ({self.examples} examples)"
+        seen = ", trained on too: the data are shuffled anew at each reading" if self.reshuffled else ""
+        return f"{kept}: {compared} ({self.examples} examples{seen})"
 
 
 def train(graph: ChannelGraph, training: Training) -> tuple[Any, Choice]:
@@ -141,7 +144,8 @@ def _fit(plain: Bridge, bridge: Bridge, source: Any, training: Training) -> Choi
         if silent - before:  # training has silenced a whole layer: LiteRT ends the process on a scale of nothing
             return np.inf
         tensors = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), data.batches)
-        return _mean(float(sum(judged(feed(source, x), x, y, weight) for x, y, weight in tensors)), data.examples)
+        mean = float(sum(judged(feed(source, x), x, y, weight) for x, y, weight in tensors)) / data.examples
+        return mean if np.isfinite(mean) else np.inf
 
     losses, total, best, kept = [held_back_loss()], data.steps, 0, bridge.weights()
     for epoch in range(training.epochs):
@@ -167,14 +171,10 @@ def _fit(plain: Bridge, bridge: Bridge, source: Any, training: Training) -> Choi
             best, kept = epoch + 1, bridge.weights()
     bridge.restore(kept)
     bridge.write_back()
-    choice = Choice(best, tuple(losses), data.examples)
+    choice = Choice(best, tuple(losses), data.examples, data.reshuffled)
     if training.verbose:
         print(f"Weights kept: {choice}")
     return choice
-
-
-def _mean(total: float, examples: int) -> float:
-    return total / examples
 
 
 def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> frozenset[str]:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from typing_extensions import Unpack
 
+from keras_taylor._keras.batch_check import check_batch
+from keras_taylor._keras.batches import peek
 from keras_taylor._keras.inputs import read_inputs
 from keras_taylor._keras.losses import summed_loss
 from keras_taylor._keras.progress import verbosity
@@ -30,7 +32,9 @@ class Int8QAT(Integer):
 
     A tenth of the data, at most 512 examples, is held back, and the weights are kept whose loss on it is the lowest, with the
     rounding of the file: those of the best epoch, or those that training started from. So by these examples the file is no
-    worse than calibration alone. `print(file)`, the note in the file, and with `verbose` the last line of training say which.
+    worse than calibration alone. (A data set that is shuffled anew at each reading cannot be shared like that: training sees
+    these examples, too, which is said.) `print(file)`, the note in the file, and with `verbose` the last line of training say
+    which.
 
     BatchNormalization trains its scale and offset, and keeps its statistics, since LiteRT folds them into the kernels.
     Measuring them anew on few images cost a pretrained ResNet-20 one to three points.
@@ -95,6 +99,7 @@ class Int8QAT(Integer):
         """What calibration after training prepares, of a copy with the weights that training found."""
         self.check_graph(graph)
         model, calibration = graph.model, self._calibration
+        check_batch(model, peek(self.data, "data"), self.loss, "data")
         prepared = calibration.prepare(graph, seed=seed, verbose=verbose, batch_size=batch_size)  # errors before any training
         training = _training.Training(
             self.data,

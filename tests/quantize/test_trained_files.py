@@ -182,7 +182,14 @@ class TestHeldBack:
         held, step = data.examples, next(data.epoch(0))
         assert held in (5, 10) and step[1].numpy()[0] == held and data.steps == 3
 
-    @pytest.mark.parametrize("data", [(X[:4], Y[:4]), tf.data.Dataset.from_tensor_slices((X, Y)).batch(100)])
+    def test_data_that_are_shuffled_anew_are_told(self):
+        pairs = tf.data.Dataset.from_tensor_slices((self.X, self.Y))
+        assert HeldBack(pairs.shuffle(100).batch(5), 5, None, seed=0).reshuffled
+        assert not HeldBack(pairs.shuffle(100, seed=1, reshuffle_each_iteration=False).batch(5), 5, None, seed=0).reshuffled
+
+    UNKNOWN = tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda x, y: True).batch(100)
+
+    @pytest.mark.parametrize("data", [(X[:4], Y[:4]), tf.data.Dataset.from_tensor_slices((X, Y)).batch(100), UNKNOWN])
     def test_few_data_are_judged_by_as_a_whole(self, data):
         found = HeldBack(data, 5, None, seed=0)
         assert found.examples == sum(len(y) for _, y, _ in found.epoch(0))

@@ -312,6 +312,16 @@ CASES = {
         errors.BadInput,
         "plan must be a kt.PruningPlan. Received: Scores. Make one with kt.plan(scores, target)",
     ),
+    "a class in the place of a callback": (
+        lambda: fitted(chain(), DATA, callbacks=[keras.callbacks.EarlyStopping]),
+        errors.BadInput,
+        "callbacks must be objects. Received: the class EarlyStopping",
+    ),
+    "a backup inside a list of callbacks": (
+        lambda: fitted(chain(), DATA, callbacks=keras.callbacks.CallbackList([keras.callbacks.BackupAndRestore("b")])),
+        errors.BadInput,
+        "Received: a BackupAndRestore",
+    ),
     "a dictionary in the place of a plan, exported": (
         lambda: kt.export_tflite(chain(), "unwritten.tflite", plan={"conv1": [0]}),
         errors.BadInput,

@@ -369,6 +369,63 @@ def test_what_layers_add_is_loss_enough(kind):
     assert result.history.history["loss"][-1] < before
 
 
+class TestData:
+    """What `fit` does with data, a run does, too."""
+
+    RECIPE = kt.Recipe(criterion="l1", repair=None, schedule=kt.Schedule.linear(2))
+
+    def test_data_that_end_begin_again_in_the_next_stretch(self):
+        x, y = nets.images(32)
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+        result = kt.fit_with_pruning(
+            nets.compiled(nets.chain()), data, target=kt.Target(macs=0.5), epochs=3, steps_per_epoch=4, shuffle=False,
+            recipe=self.RECIPE, verbose=0,
+        )  # fmt: skip
+        assert len(result.history.history["loss"]) == 3 and int(result.model.optimizer.iterations) == 12
+
+    def test_arrays_without_labels_come_in_the_batches_that_were_asked_for(self):
+        inputs = keras.Input((8, 8, 1))
+        x = Penalty()(layers.Conv2D(4, 1)(layers.Conv2D(6, 3, name="a")(inputs)))
+        model = keras.Model(inputs, layers.Conv2D(1, 3, name="b")(x))
+        kt.testing.randomize(model)
+        model.compile("sgd")
+        images = np.random.default_rng(0).random((32, 8, 8, 1)).astype("float32")
+        result = kt.fit_with_pruning(
+            model, images, target=kt.Target(macs=0.7), epochs=1, batch_size=16, validation_data=images,
+            recipe=replace(self.RECIPE, schedule=None), verbose=0,
+        )  # fmt: skip
+        assert int(result.model.optimizer.iterations) == 2 and "loss" in result.report["final"].metrics
+
+    def test_averages_of_weights_begin_at_the_repaired_ones(self):
+        model, (x, y) = nets.chain(), nets.images(32)
+        model.compile(keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.999), nets.CROSS_ENTROPY)
+        model.fit(x, y, verbose=0)
+        recipe = replace(self.RECIPE, repair="lstsq", schedule=None)
+        still = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.0)
+        result = kt.fit_with_pruning(
+            model, x, y, target=kt.Target(macs=0.7), epochs=1, recipe=recipe, callbacks=[still], verbose=0
+        )
+        for repaired, trained in zip(result.repair.model.get_weights(), result.model.get_weights(), strict=True):
+            np.testing.assert_allclose(trained, repaired, rtol=1e-5, atol=1e-6)
+
+    def test_a_generator_cannot_validate(self):
+        x, y = nets.images(16)
+        with pytest.raises(kt.errors.BadInput, match="validation_data must be readable more than once"):
+            kt.fit_with_pruning(
+                nets.compiled(nets.chain()), x, y, target=kt.Target(macs=0.5), validation_data=iter([(x, y)]), verbose=0
+            )
+
+    def test_a_metric_with_a_value_for_each_class(self):
+        x, y = nets.images(16)
+        model = nets.chain()
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True), metrics=[keras.metrics.F1Score()])
+        y = np.eye(2)[y]
+        result = kt.fit_with_pruning(
+            model, x, y, target=kt.Target(macs=0.7), epochs=1, validation_data=(x, y), recipe=self.RECIPE, verbose=0
+        )
+        assert 0 <= result.report["final"].metrics["f1_score"] <= 1
+
+
 class TestDistillation:
     """Training beside the unpruned model."""
 

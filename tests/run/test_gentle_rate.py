@@ -13,7 +13,7 @@ class Rates(keras.callbacks.Callback):
         super().__init__()
         self.seen = []
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_begin(self, batch, logs=None):
         self.seen.append(float(self.model.optimizer.learning_rate))
 
 
@@ -46,6 +46,11 @@ def test_the_optimizer_inside_one_that_scales_the_loss():
     assert seen[-1] == pytest.approx(0.1 / 40) and float(optimizer.inner_optimizer.learning_rate) == pytest.approx(0.1)
 
 
+@keras.saving.register_keras_serializable("tests")
+def one_tenth():
+    return 0.1
+
+
 class Own(keras.callbacks.Callback):
     """Sets the rate, as a user's callback may, under a name that nobody knows."""
 
@@ -65,6 +70,34 @@ class Own(keras.callbacks.Callback):
 def test_what_the_user_sets_stays(optimizer, callbacks, expected):
     seen, _ = rates(optimizer, *callbacks, epochs=2)
     np.testing.assert_allclose(seen, expected, rtol=1e-5)
+
+
+class Decay(keras.callbacks.Callback):
+    """Multiplies what it finds."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.optimizer.learning_rate = 0.9 * float(self.model.optimizer.learning_rate)
+
+
+def test_what_a_callback_multiplies_is_the_users_rate():
+    _, optimizer = rates(keras.optimizers.SGD(1.0), Decay(), steps=2, epochs=4)
+    assert float(optimizer.learning_rate) == pytest.approx(0.9**4, rel=1e-5)
+
+
+def test_steps_count_and_not_executions():
+    optimizer = keras.optimizers.SGD(1.0)
+    model, seen, (x, y) = nets.chain(), Rates(), nets.images(80)
+    model.compile(optimizer, nets.CROSS_ENTROPY, steps_per_execution=5)
+    recipe = kt.Recipe(criterion="l1", repair=None)
+    kt.fit_with_pruning(
+        model, x, y, target=kt.Target(macs=0.7), epochs=2, batch_size=8, recipe=recipe, callbacks=[seen], verbose=0
+    )
+    np.testing.assert_allclose(seen.seen, [1 / 5, 15 / 20, 10 / 20, 5 / 20], rtol=1e-5)
+
+
+def test_a_rate_that_is_a_function_stays():
+    seen, _ = rates(keras.optimizers.SGD(one_tenth), epochs=1)
+    np.testing.assert_allclose(seen, 0.1, rtol=1e-6)
 
 
 def test_it_can_be_turned_off():
