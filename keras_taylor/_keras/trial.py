@@ -84,10 +84,8 @@ def why_not_made_again(call: Call, twins: Mapping[int, Any], changes: Mapping[st
 def _problem(call: Call, twins: Mapping[int, Any], changes: Mapping[str, Any], build: bool, empty: bool) -> str:
     with _unnoticed(empty):
         copy = from_own_config(call.operation)
-        other = _otherwise(call.operation, copy)
-        if other:
-            return f"comes with another {other} when it is made again from its config"
-        return (_built(call, copy, twins) or _changed(call.operation, changes)) if build else ""
+        found = (_built(call, copy, twins) or _changed(call.operation, changes)) if build else ""
+        return found or _otherwise(call.operation, copy)
 
 
 def _built(call: Call, copy: Any, twins: Mapping[int, Any]) -> str:
@@ -107,9 +105,10 @@ def _built(call: Call, copy: Any, twins: Mapping[int, Any]) -> str:
 
 
 def _otherwise(operation: Any, copy: Any) -> str:
-    """The first entry of the config that a copy has another value of, as far as values can be compared."""
+    """Whether the copy's config says something else, as far as values can be compared: training would be another one."""
     there, here = ({name: _comparable(value) for name, value in one.get_config().items()} for one in (operation, copy))
-    return next((name for name, value in there.items() if name in here and here[name] != value), "")
+    other = next((name for name, value in there.items() if name in here and here[name] != value), "")
+    return f"comes with another {other} when it is made again from its config" if other else ""
 
 
 def _comparable(value: Any) -> str:

@@ -34,7 +34,8 @@ def captured_variables(call: Call) -> Iterator[Any]:
     operation = call.operation
     layers = layers_of(operation) if isinstance(operation, keras.Layer) else [operation]
     starts = [value for layer in layers for name, value in vars(layer).items() if name not in _WRAPPED]
-    methods = [value for kind in {type(layer) for layer in layers} for value in _methods(kind)]
+    kinds: set[Any] = {type(layer) for layer in layers}
+    methods = [value for kind in kinds for value in _methods(kind)]
     own, seen = {id(layer) for layer in layers}, set[int]()
     waiting = [*keras.tree.flatten((call.args, call.kwargs)), *starts, *methods]
     while waiting:
@@ -77,7 +78,8 @@ def _inside(thing: Any) -> list[Any]:
         return []
     if _root(type(thing)) in _LIBRARIES:
         return [getattr(thing, "python_function", None)]  # of a tf.function
-    return [*getattr(thing, "__dict__", {}).values(), *_methods(type(thing))]
+    kind: Any = type(thing)
+    return [*getattr(thing, "__dict__", {}).values(), *_methods(kind)]
 
 
 @functools.cache

@@ -149,8 +149,33 @@ class Wider(layers.Dense):
         return {**super().get_config(), "units": self.units - 1}
 
 
+@register
+class Decayed(layers.Dense):
+    """What only training notices gets lost."""
+
+    def __init__(self, units, l2=0.0, **kwargs):
+        kwargs.pop("kernel_regularizer", None)
+        super().__init__(units, kernel_regularizer=keras.regularizers.L2(l2), **kwargs)
+
+
+@register
+class Dropping(layers.Dropout):
+    def __init__(self, share=0.5, **kwargs):
+        kwargs.pop("rate", None)
+        super().__init__(share, **kwargs)
+
+
+@register
+class Activated(layers.Dense):
+    def __init__(self, units, act="tanh", **kwargs):
+        kwargs.pop("activation", None)
+        super().__init__(units, activation=act, **kwargs)
+
+
 class TestConfigs:
     CASES = {
+        "a regularizer that gets lost": (lambda: Decayed(6, l2=0.5, name="odd"), "comes with another kernel_regularizer"),
+        "an activation that gets lost": (lambda: Activated(6, act="relu", name="odd"), "comes with another activation"),
         "an argument that is missing": (
             lambda: NeedsMore(6, "m", name="odd"),
             "missing 1 required positional argument: 'mode'",
@@ -173,6 +198,12 @@ class TestConfigs:
             small = kt.rebuild(model, kt.PruningPlan({"free": (0, 2, 4)}))
         assert small.get_layer("odd") is model.get_layer("odd")
         assert graph.macs == 4 * 5 + 5 * 6 + 6 * 6 + 6 * 2  # what stays whole is counted all the same
+
+    def test_a_rate_that_gets_lost(self):
+        model = sequential(layers.Dense(5, name="before"), Dropping(0.1, name="odd"), layers.Dense(6, name="free"))
+        assert "comes with another rate" in kt.trace(model).locked["before"]
+        small = kt.rebuild(model, kt.PruningPlan({"free": (0, 1)}))
+        assert small.get_layer("odd").rate == 0.1
 
     def test_a_patched_instance_stays_whole(self):
         layer = layers.Dense(6, name="odd")
