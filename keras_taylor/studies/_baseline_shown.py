@@ -82,21 +82,20 @@ def draw(figure: Any, values: Mapping[str, Any]) -> None:
     continued = _arm(arms, CONTINUED)
     left, right = figure.subplots(1, 2)
     for number, arm in enumerate(arms):
-        style = {"color": f"C{number % 10}", "marker": "osD^vPX*<>"[number % 10], "capsize": 3, "ls": "", "label": arm["name"]}
+        style = {"color": f"C{number % 10}", "marker": "osD^vPX*<>p"[number % 11], "capsize": 3, "ls": "", "label": arm["name"]}
         training = np.mean(arm["training macs"]) / np.mean(continued["training macs"])
         mean, half = mean_interval(arm["accuracy"])
         left.errorbar(training, 100 * mean, 100 * np.nan_to_num(half), **style)
+        each = _more(arm, continued)
+        mean, half = mean_interval(each)
+        right.errorbar(mean, -number, xerr=np.nan_to_num(half), **style)
         if arm is not continued:
-            each = _more(arm, continued)
-            mean, half = mean_interval(each)
-            right.errorbar(mean, -number, xerr=np.nan_to_num(half), **style)
             right.plot(each, [-number - 0.2] * len(each), ".", ms=4, color=style["color"])
     left.axhline(100 * np.mean(continued["accuracy"]), color="black", lw=0.8, ls="--")
     left.set_xlabel("MACs of training, relative to N + M of the unpruned net")
     left.set_ylabel("accuracy, % (dashed: unpruned, N + M)")
     right.axvline(0, color="black", lw=0.8, ls="--")
-    others = [number for number, arm in enumerate(arms) if arm is not continued]
-    right.set_yticks([-number for number in others], [arms[number]["name"] for number in others])
+    right.set_yticks([-number for number in range(len(arms))], [arm["name"] for arm in arms])
     right.set_xlabel("points above the unpruned net after N + M (dots: seeds)")
     for axes in (left, right):
         axes.grid(True, alpha=0.2)
