@@ -33,6 +33,12 @@ app = typer.Typer(
 Folds = Annotated[int, typer.Option(min=2, help="Parts of the sample for cross-validation.")]
 Timed = Annotated[int, typer.Option(min=1, help="Training images that are scored for the clock.")]
 Memory = Annotated[bool, typer.Option(help="Measure peak memory, each criterion in a process of its own.")]
+Share = Annotated[float, typer.Option(min=0.01, max=0.99, help="Budget: the share of the MACs that pruning keeps.")]
+Epochs = Annotated[int, typer.Option(min=1, help="M: epochs of pruning, and of the unpruned model's further training.")]
+EpochsBefore = Annotated[
+    int | None, typer.Option(min=1, help="N: epochs of the model's own training; by default what its optimizer counted.")
+]
+SAMPLE = (Examples, 1024)
 
 
 def _answer(
@@ -43,7 +49,6 @@ def _answer(
     data: Data,
     output: Output,
     scaling: Scaling = "none",
-    examples: Examples = 1024,
     seeds: Seeds = 3,
     batch_size: BatchSize = 64,
 ) -> None:
@@ -62,7 +67,6 @@ def _answer(
             images.train,
             **({"validation_data": images.test} if validated else {}),
             run_dir=output,
-            examples=examples,
             seeds=range(seeds),
             batch_size=batch_size,
             **{key: numbers(value) if isinstance(value, str) else value for key, value in own.items()},
@@ -93,11 +97,17 @@ def _register(name: str, question: str, validated: bool = True, **own: tuple[Any
     app.command(name, help=question, epilog=example)(command)
 
 
-_register("correlation", "Rank every criterion by its correlation with the oracle: the paper's Table 1.", validated=False)
+_register(
+    "correlation",
+    "Rank every criterion by its correlation with the oracle: the paper's Table 1.",
+    validated=False,
+    examples=SAMPLE,
+)
 _register(
     "disagree",
     "Study A1: which disagreements of Taylor with activation pruning matter?",
     shares=(Removals, "0.05,0.1,0.2"),
+    examples=SAMPLE,
 )
 _register(
     "blend",
@@ -105,6 +115,7 @@ _register(
     shares=(Budgets, "0.9,0.8,0.7"),
     weights=(Weights, "0,0.01,0.03,0.1,0.3,1,3,10,inf"),
     folds=(Folds, 5),
+    examples=SAMPLE,
 )
 _register(
     "obd",
@@ -112,4 +123,12 @@ _register(
     shares=(Budgets, "0.9,0.8,0.7"),
     timed=(Timed, 256),
     memory=(Memory, True),
+    examples=SAMPLE,
+)
+_register(
+    "baseline",
+    "Study E: is the drop still minor against the unpruned model, trained for as long, and against nets from scratch?",
+    share=(Share, 0.5),
+    epochs=(Epochs, 10),
+    epochs_before=(EpochsBefore, None),
 )

@@ -65,7 +65,26 @@ def copy_model(model: Any, *, in_float32: bool = False) -> Any:
     return _replay(graph, np.ones(len(graph.channel), bool), in_float32)
 
 
-def _replay(graph: ChannelGraph, keep: Keep, in_float32: bool = False) -> Any:
+def drawn_anew(model: Any, plan: PruningPlan) -> Any:
+    """The model that `rebuild` makes, with weights as its initialisers draw them: to train the pruned shape from scratch.
+
+    Layers without a trainable weight (frozen ones, or a `Normalization` that was adapted) keep what they have.
+
+    Args:
+        model: the model that the plan was made for, or its graph.
+        plan: which channels stay.
+
+    Returns:
+        A plain functional `keras.Model`, compiled as `model` is.
+
+    Raises:
+        PlanMismatch: the plan was made for another model, or contradicts its ties.
+    """
+    graph = as_graph(model)
+    return _replay(graph, graph.keep_labels(to_mask(graph, plan)), anew=True)
+
+
+def _replay(graph: ChannelGraph, keep: Keep, in_float32: bool = False, anew: bool = False) -> Any:
     """The model of `graph` without the labels that `keep` (a boolean per label) drops."""
     model, rebuilder = graph.model, _Rebuilder(graph, keep, in_float32)
     inputs = [_input(symbolic, in_float32) for symbolic in functional(model).inputs]
@@ -76,7 +95,7 @@ def _replay(graph: ChannelGraph, keep: Keep, in_float32: bool = False) -> Any:
         set_float32(small)
     if not model.trainable:
         small.trainable = False
-    rebuilder.copy_weights()
+    rebuilder.copy_weights(anew)
     carry_compilation(model, small, rebuilder.twins)
     return small
 
@@ -211,10 +230,13 @@ class _Rebuilder:
                 if id(old) in self.graph.copies.tied and new is not None:
                     self._shared.setdefault(id(old), new)
 
-    def copy_weights(self) -> None:
-        """Cut the surviving weights out of the original's."""
+    def copy_weights(self, anew: bool = False) -> None:
+        """Cut the surviving weights out of the original's; with `anew` only those of operations that are not trained."""
+        operations = [step.call.operation for _, step in self.copies.values()]
+        trained = [one for one in operations if anew and getattr(one, "trainable_weights", None)]
+        drawn = {id(weight) for operation in trained for weight in weights_of(operation)}
         for old, new, cut in self.twins.values():
-            if new is not old:
+            if new is not old and id(old) not in drawn:
                 new.assign(apply_cut(old.numpy(), cut))
         for copy, step in self.copies.values():
             if copy is not step.call.operation and hasattr(copy, "finalize_state"):

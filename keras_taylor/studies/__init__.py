@@ -1,5 +1,6 @@
 """Studies: questions that the paper left open, each answered by one call on a model of yours."""
 
+from keras_taylor.studies._baseline import baseline
 from keras_taylor.studies._blend import blend
 from keras_taylor.studies._correlation import correlation
 from keras_taylor.studies._disagree import disagree
@@ -7,4 +8,4 @@ from keras_taylor.studies._obd import obd
 from keras_taylor.studies._study import Study
 from keras_taylor.studies._study_table import StudyTable
 
-__all__ = ["Study", "StudyTable", "blend", "correlation", "disagree", "obd"]
+__all__ = ["Study", "StudyTable", "baseline", "blend", "correlation", "disagree", "obd"]

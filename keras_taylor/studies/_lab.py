@@ -46,7 +46,7 @@ class Lab:
         model: a compiled classifier with one output, or the graph of one.
         data: labelled training data as `fit` takes them, as one value: channels are scored, and silenced, on samples of these.
         run_dir: a folder for this model and these data.
-        examples: how many examples a sample has.
+        examples: how many examples a sample has; None in a study that draws no samples.
         seeds: one sample is drawn for each.
         batch_size: examples that are scored at a time.
         verbose: `"auto"` or 1 says what is measured, with progress bars; 2 says it without them, 0 is silent.
@@ -66,7 +66,7 @@ class Lab:
         data: Any,
         run_dir: str | Path,
         *,
-        examples: int,
+        examples: int | None,
         seeds: Sequence[int],
         batch_size: int,
         verbose: str | int,
@@ -76,18 +76,10 @@ class Lab:
         self.model = model = self.graph.model
         if not model.compiled:
             raise BadInput(f"The model must be compiled. Received: {model.name!r}. Call model.compile(optimizer, loss) first.")
-        examples, batch_size = whole_number("examples", examples, 2), whole_number("batch_size", batch_size)
-        self.examples, self.batch_size, self.verbose = examples, batch_size, verbosity(verbose)
+        self.batch_size, self.verbose = whole_number("batch_size", batch_size), verbosity(verbose)
+        self.examples = None if examples is None else whole_number("examples", examples, 2)
         self.x, self.y = as_arrays(data, "x")
-        if len(self.x) < examples:
-            raise BadInput(
-                f"x must have at least as many examples as a sample. Received: {len(self.x)}, {examples=}. Lower examples."
-            )
-        if len(self.seeds) > 1 and 2 * examples > len(self.x):  # more alike than different: intervals mean nothing
-            raise BadInput(
-                f"examples must be at most half of the data where several seeds are compared. Received: {examples} of "
-                f"{len(self.x)} with {len(self.seeds)} seeds. Lower examples, or pass one seed."
-            )
+        self._check_examples()
         outputs = self.graph.program.outputs[0].shape[-1]
         if self.y.ndim == 1 and np.issubdtype(self.y.dtype, np.integer) and outputs and 1 < outputs <= self.y.max():
             raise BadInput(f"y must have classes below {outputs}, the number of outputs. Received: class {self.y.max()}.")
@@ -96,10 +88,11 @@ class Lab:
             raise BadInput(f"The model must have channels that may go. Received: {model.name!r}, where all are locked.")
         self.masked = Masked(self.graph)
         self.root = writable_folder(run_dir, ("measured",))
-        self.settings = {"model": model.name, "data": len(self.x), "examples": examples, "batch_size": batch_size}
-        options = {"examples": examples, "batch_size": batch_size}
+        options = {} if examples is None else {"examples": self.examples}
+        options["batch_size"] = self.batch_size
+        self.settings = {"model": model.name, "data": len(self.x), **options}
         identity = as_json(identity_of(model, self.graph.fingerprint, {"data": (self.x, self.y)}, options))
-        identity["compiled"].pop("optimizer")  # nothing is trained
+        identity["compiled"].pop("optimizer")  # a study that trains has it among what its measurements depend on
         identity["model"].pop("name")  # Keras counts
         self.identity = identity | {"versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}}
         if (self.root / "lab.json").exists():
@@ -121,6 +114,10 @@ class Lab:
                 self._say(what, key)
             self._store(what, key, measure())
         return read_json(path)["value"]
+
+    def is_kept(self, what: str, key: Mapping[str, Any]) -> bool:
+        """Whether `kept` would find this measurement in the folder."""
+        return self._path(what, key).exists()
 
     def sample(self, seed: int, half: int | None = None) -> Rows:
         """Numbers of the examples of a sample; those at even or odd places for half 0 or 1."""
@@ -240,6 +237,20 @@ class Lab:
         """A bar over `count` measurements, which are too many to name each."""
         self.console.print(what)
         return progress_bar(count, self.verbose)
+
+    def _check_examples(self) -> None:
+        if self.examples is None:
+            return
+        if len(self.x) < self.examples:
+            raise BadInput(
+                f"x must have at least as many examples as a sample. Received: {len(self.x)}, examples={self.examples}. "
+                "Lower examples."
+            )
+        if len(self.seeds) > 1 and 2 * self.examples > len(self.x):  # more alike than different: intervals mean nothing
+            raise BadInput(
+                f"examples must be at most half of the data where several seeds are compared. Received: {self.examples} of "
+                f"{len(self.x)} with {len(self.seeds)} seeds. Lower examples, or pass one seed."
+            )
 
     def _say(self, what: str, key: Mapping[str, Any]) -> None:
         self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")

@@ -100,6 +100,22 @@ def test_studies(study, tmp_path, digits_model):
     assert result.exit_code == 2 and "settings.examples was 128 and is 64" in result.output
 
 
+def test_the_study_that_trains(tmp_path, digits_model, monkeypatch):
+    monkeypatch.setattr(methods, "ENOUGH", sys.maxsize)  # as above
+    options = ["study", "baseline", "--model", str(digits_model), "--data", "digits", "--output", str(tmp_path / "out")]
+    options += ["--seeds", "1", "--epochs", "1", "--batch-size", "512", "--share", "0.7"]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 2 and "epochs_before must be given" in result.output  # it was compiled, and never trained
+    result = CliRunner().invoke(app, [*options, "--epochs-before", "1"])
+    assert result.exit_code == 0, result.output
+    assert "Is it still minor against N + M" in " ".join(result.output.split())
+    assert {"baseline.json", "baseline.md", "baseline.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    again = CliRunner().invoke(app, [*options, "--epochs-before", "1"])
+    assert again.exit_code == 0 and "uniform width, seed 0" in result.output and "uniform width, seed 0" not in again.output
+    result = CliRunner().invoke(app, ["study", "correlation", *options[2:10], "--examples", "64"])
+    assert result.exit_code == 2 and "settings.examples was absent and is 64" in result.output
+
+
 def test_a_study_names_models_that_exist(tmp_path):
     options = ["study", "correlation", "--model", "applications:ResNet5", "--data", "digits", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, options)

@@ -58,6 +58,7 @@ MISTAKES = {
     f"{STUDY} --shares 1": "must be shares between 0 and 1",
     f"{STUDY} --weights 0,-1": "must be numbers of at least 0",
     f"{STUDY} --folds 1": "Invalid value for '--folds'",
+    "study baseline --model model.keras --data digits --output out --epochs-before 0": "Invalid value for '--epochs-before'",
 }
 SCRIPT = """
 import json, os, sys
@@ -87,7 +88,7 @@ def answers(tmp_path_factory):
 
 def test_nothing_imports_keras_or_tensorflow(answers):
     assert {line: slow for line, (_, _, slow) in answers.items() if slow} == {}
-    assert len(answers) == len(MISTAKES) + 12
+    assert len(answers) == len(MISTAKES) + 13
 
 
 @pytest.mark.parametrize("line", MISTAKES)
