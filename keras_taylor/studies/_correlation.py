@@ -36,6 +36,7 @@ CRITERIA: dict[str, Criterion] = {
     "taylor_gate (without 1/M)": Taylor("sum", None),
     "taylor_gate, tied=absolute": Taylor("sum", None, tied="absolute"),
     "taylor_2019": criterion_for("taylor_2019"),
+    "taylor_residual": criterion_for("taylor_residual"),
     "taylor2 (Fisher)": Taylor2(),
     "taylor2 (Fisher), absolute=mean": Taylor2(absolute="mean"),
     "taylor2 (Gauss-Newton)": Taylor2("gauss_newton"),
