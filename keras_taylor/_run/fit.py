@@ -76,8 +76,8 @@ def fit_with_pruning(
         optimizer: used instead of the compiled optimizer.
         metrics: used instead of the compiled metrics.
         validation_data: as in `fit`; the report then shows the metrics on it before, after each step, and at the end, and the
-            best weights after the last removal stay, by the first metric, by name, that Keras knows the better direction of, or by the
-            loss: `report.settings["kept"]` says which.
+            best weights after the last removal stay, by the first metric, by name, that Keras knows the better direction of, or
+            by the loss: `report.settings["kept"]` says which.
         validation_steps: as in `fit`.
         validation_batch_size: as in `fit`.
         callbacks: as in `fit`.
