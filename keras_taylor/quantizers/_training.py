@@ -144,8 +144,7 @@ def _fit(plain: Bridge, bridge: Bridge, source: Any, training: Training) -> Choi
         if silent - before:  # training has silenced a whole layer: LiteRT ends the process on a scale of nothing
             return np.inf
         tensors = keras.tree.map_structure(lambda a: None if a is None else tf.convert_to_tensor(a), data.batches)
-        mean = float(sum(judged(feed(source, x), x, y, weight) for x, y, weight in tensors)) / data.examples
-        return mean if np.isfinite(mean) else np.inf
+        return _mean(float(sum(judged(feed(source, x), x, y, weight) for x, y, weight in tensors)), data.examples)
 
     losses, total, best, kept = [held_back_loss()], data.steps, 0, bridge.weights()
     for epoch in range(training.epochs):
@@ -175,6 +174,11 @@ def _fit(plain: Bridge, bridge: Bridge, source: Any, training: Training) -> Choi
     if training.verbose:
         print(f"Weights kept: {choice}")
     return choice
+
+
+def _mean(total: float, examples: int) -> float:
+    """The loss of an example; one that is not finite is worse than any other."""
+    return total / examples if np.isfinite(total) else np.inf
 
 
 def settle(plain: Bridge, bridge: Bridge, inputs: list[Any], size: int) -> frozenset[str]:

@@ -125,6 +125,9 @@ class TestChoice:
         assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(two.model.get_weights(), made.model.get_weights(), strict=True))
         assert len(kept) == 7
 
+    def test_a_loss_that_is_no_number_is_the_worst(self):
+        assert _training._mean(float("nan"), 4) == np.inf and _training._mean(8.0, 4) == 2.0
+
     def test_it_is_said(self, net, data, tmp_path, capsys):
         made = kt.quantize(net, kt.Int8QAT(data, epochs=1, learning_rate=1e-2))
         printed = capsys.readouterr().out
