@@ -48,7 +48,7 @@ def analyze(net: str, images: int, seed: int) -> Row:
         if row.status != "unreachable":
             found = row.agreement if measured else pruned(model, x, row.share, recipe, seed)
             shares.append({"share": row.share, "measured": measured, "said": row.agreement, "found": found})
-    return {"shares": shares, "seconds": seconds, "largest_cut": analysis.largest_cut}
+    return {"shares": shares, "seconds": seconds}
 
 
 def pruned(model: object, x: object, share: float, recipe: kt.Recipe, seed: int) -> float:

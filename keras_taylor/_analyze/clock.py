@@ -13,7 +13,7 @@ import numpy as np
 from keras_taylor._keras.batch_check import explained
 from keras_taylor._keras.batches import batches, count_batches
 from keras_taylor._keras.forms import is_infinite
-from keras_taylor._keras.model import compile_options
+from keras_taylor._keras.model import trains_on_labels
 from keras_taylor._rebuild.rebuild import copy_model
 from keras_taylor._trace.graph import ChannelGraph
 
@@ -53,7 +53,7 @@ def training_pass(
         None without labels, without a compiled loss, or where only reading tells how many batches there are.
     """
     steps = None if is_infinite(data) else count_batches(data, batch_size=batch_size, examples=None)
-    if steps is None or not graph.model.compiled or compile_options(graph.model)["loss"] is None:
+    if steps is None or not trains_on_labels(graph.model):
         return None
     batch = next(batches(data, batch_size=batch_size, class_weight=class_weight, labels=False))
     x, y, weight = batch

@@ -9,12 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from keras_taylor._keras.model import feed, pack_outputs
-from keras_taylor._keras.program import Call, Observed, Program, Tensor
+from keras_taylor._keras.program import Observed, Program, Running, Tensor
 
 Extra = Callable[[Sequence[Any], Sequence[Any]], Any]
 """From the model's inputs, a flat list, and the values of the wanted tensors: a scalar to add to the loss."""
-Running = Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
-"""How one call is run in training."""
 
 
 @contextmanager

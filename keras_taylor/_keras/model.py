@@ -77,3 +77,8 @@ def layers_of(model: Any) -> Iterator[Any]:
 def compile_options(model: Any) -> dict[str, Any]:
     """What `compile` was called with."""
     return dict(model._compile_config.config)
+
+
+def trains_on_labels(model: Any) -> bool:
+    """Whether a model is compiled with a loss that compares outputs with labels; what layers add needs none."""
+    return bool(model.compiled) and compile_options(model)["loss"] is not None

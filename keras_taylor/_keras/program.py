@@ -65,6 +65,10 @@ class Call:
         return any(np.size(arg) > 1 for arg in constant)
 
 
+Running = Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
+"""How one call is run: it computes the outputs from filled-in arguments."""
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """The calls of a model in an order in which they can run."""
@@ -77,7 +81,7 @@ class Program:
     def run(
         self,
         inputs: Sequence[Any],
-        call: Callable[[Call, tuple[Any, ...], dict[str, Any]], Any],
+        call: Running,
         wanted: Sequence[Tensor] | None = None,
     ) -> list[Any]:
         """Replay the graph on `inputs`, with `call(call, args, kwargs)` in the place of each operation.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_taylor._keras.losses import Objective, Objectives, applied
 from keras_taylor._keras.model import feed
-from keras_taylor._keras.program import Call
+from keras_taylor._keras.program import Call, Running
 from keras_taylor._record.folded_batchnorm import FoldedInference
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor._trace.read_sites import ReadSite, ReadSites
@@ -30,7 +30,7 @@ class Forward:
 
     graph: ChannelGraph
     sites: ReadSites
-    infer: Callable[[Call, tuple[Any, ...], dict[str, Any]], Any]
+    infer: Running
     objectives: Objectives
 
     @classmethod

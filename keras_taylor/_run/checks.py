@@ -10,7 +10,7 @@ import numpy as np
 from keras_taylor._keras.batch_check import check_batch
 from keras_taylor._keras.batches import infinite, peek
 from keras_taylor._keras.forms import is_infinite
-from keras_taylor._keras.model import compile_options
+from keras_taylor._keras.model import trains_on_labels
 from keras_taylor._plan.constraints import Constraints, check_names
 from keras_taylor._plan.plan import check_counted, decide
 from keras_taylor._plan.target import LATENCY, Target
@@ -59,7 +59,7 @@ def check_validation(model: Any, data: Any) -> None:
     if data is None:
         return
     _check_rereadable(data, "validation_data")
-    needs_labels = not model.compiled or compile_options(model)["loss"] is not None
+    needs_labels = not model.compiled or trains_on_labels(model)
     _check_first(model, data, "validation_data", None, needs_labels=needs_labels, uses_labels=model.compiled)
 
 

@@ -38,7 +38,6 @@ def distilled(
         Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network"; Romero et al. 2015, "FitNets".
     """
     objective = Reconstruction(graph, keep, small)
-
     together = tf.reduce_mean if isinstance(inner_optimizer(small.model.optimizer), keras.optimizers.SGD) else tf.reduce_sum
 
     def distance(inputs: Any, values: Any) -> Any:

@@ -10,7 +10,7 @@ import keras
 
 from keras_taylor._keras.batches import infinite, joined, peek
 from keras_taylor._keras.forms import as_data, is_infinite
-from keras_taylor._keras.model import compile_options, feed
+from keras_taylor._keras.model import compile_options, feed, trains_on_labels
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.plan import check_target
@@ -21,7 +21,7 @@ from keras_taylor._run.checks import check_data, check_feasible, check_validatio
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.run import Run, run_folder
-from keras_taylor._run.schedule import schedule_for
+from keras_taylor._run.schedule import check_schedule, schedule_for
 from keras_taylor._run.step import PruningStep
 from keras_taylor._trace.graph import as_graph
 from keras_taylor._trace.input_range import inherit_inputs, remember_inputs, warns_once
@@ -116,11 +116,12 @@ def fit_with_pruning(
         raise infinite(data, "steps_per_epoch=100")
     if is_infinite(validation_data) and not validation_steps:
         raise infinite(validation_data, "validation_steps=10")
-    schedule_for(recipe.schedule, epochs)
+    check_schedule(recipe.schedule, epochs)
     graph = as_graph(model)
     _check_training(graph.model)
     check_feasible(graph, target, recipe.constraints)
-    _check_callbacks(callbacks)
+    each = _each(callbacks)
+    _check_callbacks(each)
     step = PruningStep(recipe, None, batch_size or 32, class_weight, seed, verbose)
     fitting = {
         "validation_data": validation_data,
@@ -133,7 +134,7 @@ def fit_with_pruning(
         "verbose": verbose,
     }
     copy = _compiled_copy(graph.model, loss, optimizer, metrics)
-    check_data(copy, data, recipe, trains=_trains_on_labels(copy))
+    check_data(copy, data, recipe, trains=trains_on_labels(copy))
     check_validation(copy, validation_data)
     remember_inputs(graph.model, data)
     inherit_inputs(graph.model, copy)
@@ -144,7 +145,7 @@ def fit_with_pruning(
     goal = target.absolute(full)
     steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
-    run = Run(graph, copy, data, step, epochs, _each(callbacks), fitting, settings, folder, stopwatch)
+    run = Run(graph, copy, data, step, epochs, each, fitting, settings, folder, stopwatch)
     run.note("before")
     for number in range(1, steps.steps + 1):
         run.remove(number, steps.steps, steps.budgets(number, full, goal))
@@ -165,9 +166,9 @@ def _check_training(model: Any) -> None:
         )
 
 
-def _check_callbacks(callbacks: Any) -> None:
+def _check_callbacks(callbacks: Sequence[Any]) -> None:
     """Raise `BadInput` for callbacks that promise what a run of several trainings cannot keep."""
-    for one in _each(callbacks):
+    for one in callbacks:
         if isinstance(one, type):
             raise BadInput(f"callbacks must be objects. Received: the class {one.__name__}. Write {one.__name__}(...).")
         if isinstance(one, keras.callbacks.BackupAndRestore):
@@ -179,20 +180,15 @@ def _check_callbacks(callbacks: Any) -> None:
 
 def _each(callbacks: Any) -> list[Any]:
     """The callbacks one by one, those inside a `CallbackList` too."""
-    inside = [
-        one.callbacks if isinstance(one, keras.callbacks.CallbackList) else [one] for one in keras.tree.flatten(callbacks)
-    ]
-    return [one for some in inside for one in some if one is not None]
-
-
-def _trains_on_labels(model: Any) -> bool:
-    """Whether there is a loss that compares outputs with labels; `add_loss` alone needs none."""
-    return compile_options(model)["loss"] is not None
+    found: list[Any] = []
+    for one in keras.tree.flatten(callbacks):
+        found += one.callbacks if isinstance(one, keras.callbacks.CallbackList) else [one]
+    return [one for one in found if one is not None]
 
 
 def _check_loss(model: Any, data: Any) -> None:
     """Raise `BadInput` unless there is something to minimise: a compiled loss, or what layers add."""
-    if _trains_on_labels(model):
+    if trains_on_labels(model):
         return
     run_model(model, feed(model, peek(data)[0]))
     if not model.losses:

@@ -15,7 +15,7 @@ _WARM_UP = 30
 
 
 class GentleRate(keras.callbacks.Callback):
-    """Scales the optimizer's learning rate in each step of a stretch of training, and sets it back at the end.
+    """Scales the optimizer's learning rate in each step of a stretch of training, and sets it back after it.
 
     The factor is `damage * min(step / warm_up, 1 - share of the run that is done)`. Between steps the rate is unscaled, so
     other callbacks find what they expect; as soon as something else sets it, this keeps out of it.

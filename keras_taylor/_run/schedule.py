@@ -78,22 +78,22 @@ ONE_STEP = 0.6
 """What one step leaves at least, of what was there before it, unless the epochs are too few for more steps."""
 
 
-def schedule_for(given: Schedule | None, epochs: int, left: float = 1.0) -> Schedule:
+def check_schedule(given: Schedule | None, epochs: int) -> None:
+    """Raise `BadInput` for a schedule that needs more epochs; None, the default one, never does."""
+    needed = 0 if given is None else (given.steps - 1) * given.epochs_per_step
+    if needed > epochs:
+        raise BadInput(f"epochs must cover the schedule. Received: epochs={epochs} and {given}, which needs {needed}.")
+
+
+def schedule_for(given: Schedule | None, epochs: int, left: float) -> Schedule:
     """The schedule; by default the fewest steps that each leave 60 % of what was there, in at most half of the epochs.
 
     Args:
         given: a schedule, or None.
         epochs: of training in all.
         left: the share that the goal leaves of the tightest budget.
-
-    Raises:
-        BadInput: a schedule that needs more epochs.
     """
-    steps = given or Schedule.geometric(max(min(_needed(left), epochs // 2), 1))
-    needed = (steps.steps - 1) * steps.epochs_per_step
-    if needed > epochs:
-        raise BadInput(f"epochs must cover the schedule. Received: epochs={epochs} and {steps}, which needs {needed}.")
-    return steps
+    return given or Schedule.geometric(max(min(_needed(left), epochs // 2), 1))
 
 
 def _needed(left: float) -> int:

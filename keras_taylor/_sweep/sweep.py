@@ -14,7 +14,7 @@ from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.target import Target
 from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
-from keras_taylor._run.schedule import schedule_for
+from keras_taylor._run.schedule import check_schedule
 from keras_taylor._sweep.grid import ORDERS, Cell, Grid, fill, with_defaults
 from keras_taylor._sweep.store import SweepFolder, identity_of_sweep
 from keras_taylor._sweep.table import SweepTable
@@ -117,7 +117,7 @@ def sweep(
     _check_classifier(graph.model, validation_data)
     for target in targets:
         check_feasible(graph, Target(macs=target, allow_uncounted=allow_uncounted), recipe.constraints)
-    schedule_for(recipe.schedule, epochs)
+    check_schedule(recipe.schedule, epochs)
     chosen = [with_defaults(one, batch_size, steps_per_epoch) for one in several("quantizers", quantizers)]
     if len({quantizer.name for quantizer in chosen}) < len(chosen) or not chosen:
         raise BadInput(f"quantizers must be different, and at least one. Received: {[q.name for q in chosen]}.")

@@ -7,13 +7,14 @@ import functools
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import keras
 
 from keras_taylor._keras.model import layers_of
 from keras_taylor._keras.program import Call
+from keras_taylor.rules._overrides import closed_over
 
 _LIBRARIES = frozenset(("keras", "tensorflow", "tf_keras", "numpy"))
 """What lies inside their objects is not the user's, or is tracked."""
@@ -54,8 +55,7 @@ def captured_variables(call: Call) -> Iterator[Any]:
 def _inside(thing: Any) -> list[Any]:
     """What a plain object leads to in one step."""
     if isinstance(thing, FunctionType):
-        # An empty cell belongs to a name that is not bound yet.
-        cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != CellType()]
+        cells = closed_over(thing)
         if _root(thing) in _KNOWN:
             return cells  # a decorator's, around a function of the user's
         defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]

@@ -93,9 +93,13 @@ def _functions(attribute: Any) -> list[FunctionType]:
         return _functions(attribute.__func__)
     if not isinstance(attribute, FunctionType):
         return []
-    cells = [cell.cell_contents for cell in attribute.__closure__ or () if cell != CellType()]
-    inner = [found for cell in cells if isinstance(cell, FunctionType) and cell is not attribute for found in _functions(cell)]
-    return [attribute, *inner]
+    inner = [one for one in closed_over(attribute) if isinstance(one, FunctionType) and one is not attribute]
+    return [attribute, *(found for one in inner for found in _functions(one))]
+
+
+def closed_over(function: FunctionType) -> list[Any]:
+    """What a function holds in its closure; an empty cell belongs to a name that is not bound yet."""
+    return [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
 
 
 @cache

@@ -15,7 +15,7 @@ from keras_taylor._keras.compilation import inner_optimizer
 from keras_taylor._plan.target import Target
 from keras_taylor._run.checks import check_data, check_feasible
 from keras_taylor._run.recipe import Recipe, recipe_for
-from keras_taylor._run.schedule import schedule_for
+from keras_taylor._run.schedule import check_schedule
 from keras_taylor.errors import BadInput, shown, whole_number
 from keras_taylor.studies._baseline_arms import Arms
 from keras_taylor.studies._lab import Lab, check_shares
@@ -97,7 +97,7 @@ def baseline(
     epochs = whole_number("epochs", epochs)
     if epochs_before is not None:
         epochs_before = whole_number("epochs_before", epochs_before)
-    chosen = _checked_recipes(recipes, epochs, share)
+    chosen = _checked_recipes(recipes, epochs)
     lab = Lab(model, joined(x, y), run_dir, examples=None, seeds=seeds, batch_size=batch_size, verbose=verbose)
     held_back = lab.validation(validation_data)
     for recipe in chosen.values():
@@ -118,7 +118,7 @@ def baseline(
     return Study("baseline", settings, {"arms": values, "recipes": about, "unpruned macs": lab.graph.macs})
 
 
-def _checked_recipes(given: Mapping[str, Recipe | str] | None, epochs: int, share: float) -> dict[str, Recipe]:
+def _checked_recipes(given: Mapping[str, Recipe | str] | None, epochs: int) -> dict[str, Recipe]:
     """The recipes, none of which chooses among epochs, if each has a name and steps that M epochs can cover."""
     given = RECIPES if given is None else given
     if not isinstance(given, Mapping) or not given:
@@ -127,7 +127,7 @@ def _checked_recipes(given: Mapping[str, Recipe | str] | None, epochs: int, shar
         )
     found = {str(name): replace(recipe_for(recipe), keep_best=False) for name, recipe in given.items()}
     for recipe in found.values():
-        schedule_for(recipe.schedule, epochs, share)
+        check_schedule(recipe.schedule, epochs)
     return found
 
 
