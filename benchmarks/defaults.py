@@ -13,11 +13,12 @@ from benchmarks.runner import Row, benchmark, grouped, mean_and_deviation, net_n
 EVENLY = kt.Schedule.linear(5)
 RECIPES = {
     "defaults": kt.Recipe(keep_best=False),
-    "without distillation": kt.Recipe(distill=0, keep_best=False),
+    "with labels beside": kt.Recipe(distill=kt.Distill(labels=0.1), keep_best=False),
+    "without distillation": kt.Recipe(distill=None, keep_best=False),
     "at the full rate": kt.Recipe(gentle=False, keep_best=False),
     "quick repair": kt.Recipe(repair=kt.repairs.Auto(seconds=None), keep_best=False),
     "five even steps": kt.Recipe(schedule=EVENLY, keep_best=False),
-    "plain fine-tuning": kt.Recipe(repair=None, distill=0, gentle=False, keep_best=False, schedule=EVENLY),
+    "plain fine-tuning": kt.Recipe(repair=None, distill=None, gentle=False, keep_best=False, schedule=EVENLY),
 }
 """The best weights are not chosen: the images that would choose them are those that measure."""
 

@@ -125,7 +125,7 @@ def fine_tune(
             data,
             target=kt.Target(macs=macs_kept),
             epochs=epochs,
-            recipe=kt.Recipe(criterion=name, rank=rank, repair=None, distill=0, keep_best=False),
+            recipe=kt.Recipe(criterion=name, rank=rank, repair=None, distill=None, keep_best=False),
             validation_data=test,
             seed=seed,
             verbose=2,

@@ -24,6 +24,7 @@ from keras_taylor._rebuild.verify import verify as verify
 from keras_taylor._record.gate import TaylorGate as TaylorGate
 from keras_taylor._record.gate import wrap as wrap
 from keras_taylor._repair.repair import repair as repair
+from keras_taylor._run.distill import Distill as Distill
 from keras_taylor._run.fit import fit_with_pruning as fit_with_pruning
 from keras_taylor._run.prune import prune as prune
 from keras_taylor._run.recipe import Recipe as Recipe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import keras
@@ -47,6 +48,8 @@ def described(thing: Any) -> Any:
         return [described(value) for value in thing]
     if hasattr(thing, "settings"):
         return {"class": type(thing).__name__, **described(thing.settings())}
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return {"class": type(thing).__name__, **{one.name: described(getattr(thing, one.name)) for one in fields(thing)}}
     # No repr: that of a function holds its address.
     return getattr(thing, "__qualname__", type(thing).__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
+import keras
 import tensorflow as tf
 
 from keras_taylor.errors import BadInput
@@ -28,9 +28,9 @@ def augmentation(augment: Any, inputs: Sequence[Any], seed: int) -> Augment:
     if augment is None:
         return lambda batch: batch
     if augment == "images":
-        rng = np.random.default_rng(seed)
+        seeds = keras.random.SeedGenerator(seed)
         images = [_is_image(one) for one in inputs]
-        return lambda batch: [_move(x, rng) if image else x for x, image in zip(batch, images, strict=True)]
+        return lambda batch: [_move(x, seeds) if image else x for x, image in zip(batch, images, strict=True)]
 
     def checked(batch: list[Any]) -> list[Any]:
         made = augment(batch[0] if len(batch) == 1 else list(batch))
@@ -49,19 +49,22 @@ def _is_image(tensor: Any) -> bool:
     return bool(known and shape[-1] in (1, 3) and min(shape[1:3]) >= 8)
 
 
-def _move(images: Any, rng: np.random.Generator) -> Any:
+def _move(images: Any, seeds: keras.random.SeedGenerator) -> Any:
     """Flip half of the images left to right, and shift each by up to an eighth of its size; edges are mirrored."""
-    count, height, width = images.shape[:3]
-    rows = _mirrored(np.arange(height) + _shifts(rng, count, height), height)
-    columns = _mirrored(np.arange(width) + _shifts(rng, count, width), width)
-    columns = np.where(rng.random((count, 1)) < 0.5, columns[:, ::-1], columns)
+    count = tf.shape(images)[0]
+    height, width = images.shape[1:3]
+    rows = _mirrored(tf.range(height) + _drawn(count, -(height // 8), height // 8, seeds), height)
+    columns = _mirrored(tf.range(width) + _drawn(count, -(width // 8), width // 8, seeds), width)
+    columns = tf.where(_drawn(count, 0, 1, seeds) == 0, columns, tf.reverse(columns, [1]))
     return tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
 
 
-def _shifts(rng: np.random.Generator, count: int, size: int) -> Any:
-    return rng.integers(-(size // 8), size // 8 + 1, (count, 1))
+def _drawn(count: Any, least: int, most: int, seeds: keras.random.SeedGenerator) -> Any:
+    """One whole number for each image, shape `(count, 1)`."""
+    seed = tf.cast(seeds.next(), tf.int32)
+    return tf.random.stateless_uniform(tf.stack([count, 1]), seed, least, most + 1, tf.int32)
 
 
 def _mirrored(index: Any, size: int) -> Any:
-    index = np.abs(index)
-    return np.where(index >= size, 2 * (size - 1) - index, index)
+    index = tf.abs(index)
+    return tf.where(index >= size, 2 * (size - 1) - index, index)

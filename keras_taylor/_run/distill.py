@@ -1,8 +1,10 @@
-"""Distillation from the unpruned self: while it is trained, the small model also learns to compute what the original does."""
+"""Distillation from the unpruned self: what is left of a model learns to compute what it did when it was whole."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -11,41 +13,103 @@ import tensorflow as tf
 from keras_taylor._keras.compilation import inner_optimizer
 from keras_taylor._keras.extra_loss import extra_loss
 from keras_taylor._keras.program import Call, infer, train
+from keras_taylor._repair.augment import augmentation
 from keras_taylor._repair.reconstruction import Reconstruction
 from keras_taylor._trace.graph import ChannelGraph
+from keras_taylor.errors import BadInput, shown
 from keras_taylor.rules import Keep
 
 
-def distilled(
-    graph: ChannelGraph, keep: Keep, small: ChannelGraph, weight: float, repaired: bool
-) -> AbstractContextManager[None]:
-    """Inside the block, `fit` of the small model minimises its own loss plus `weight` times the distance from the original.
+@dataclass(frozen=True)
+class Distill:
+    """How `kt.fit_with_pruning` trains a pruned model on what the unpruned one computes.
 
-    The distance is that of `"tune"`: relative, squared, at every place where channels are read and at the outputs. It is summed
-    over the places, unless the optimizer is `SGD`: that takes steps as long as the gradient, and a rate that suits the loss
-    makes the sum diverge; then it is the mean. The original runs as in inference, and so does BatchNormalization in a small
-    model that was repaired: with the statistics of a batch it could not compute what the original does. Where nothing was
-    repaired, its statistics are those of inputs that are no longer there, and have to be learned.
+    What is minimised is the distance of `kt.repairs.Tune`: relative and squared, at every place where channels are read and at
+    the outputs, summed. The unpruned model runs as in inference.
+
+    Args:
+        labels: weight of the model's own loss beside the distance. Beside a model that has learnt its labels, they are noise:
+            `"auto"` leaves them out, and with them weights of examples and what layers add to the loss. It leaves the
+            distance out instead where the unpruned model has not learnt (its loss is more than half of what it is with the
+            labels shuffled); the report's settings say which.
+        augment: `"images"` (flips and shifts of inputs that are images), None, or a function of TensorFlow operations that
+            takes a batch of what the model takes and returns the same shapes. `"auto"` is `"images"` where labels are left
+            out: any input is fair then, since the unpruned model says what to make of it.
+        weights: of the distances, by name of the layer that reads; outputs are called `"output of head"`. 1 is the default.
+
+    Raises:
+        BadInput: a value that cannot be used.
+
+    Example:
+        >>> import keras_taylor as kt
+        >>> kt.Recipe(distill=kt.Distill(labels=0.1)).distill.augment
+        'auto'
+
+    References:
+        Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network"; Romero et al. 2015, "FitNets"; Beyer et
+        al. 2022, "Knowledge distillation: a good teacher is patient and consistent" (one function on many augmented inputs).
+    """
+
+    labels: float | str = "auto"
+    augment: Any = "auto"
+    weights: Mapping[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.labels, (int, float)) and not isinstance(self.labels, bool)
+        if self.labels != "auto" and not (number and 0 <= self.labels < float("inf")):  # type: ignore[operator]
+            raise BadInput(f"Distill(labels=) must be 'auto', or a number from 0 on. Received: {shown(self.labels)}.")
+        if self.augment not in ("auto", "images", None) and not callable(self.augment):
+            raise BadInput(f"Distill(augment=) must be 'auto', 'images', a function, or None. Received: {shown(self.augment)}.")
+
+    @property
+    def own(self) -> float:
+        """The weight of the model's own loss."""
+        return 0.0 if self.labels == "auto" else float(self.labels)
+
+
+LABELS = "the labels"
+"""What training learns without distillation."""
+
+
+def learns(how: Distill | None) -> str:
+    """What training learns, for a report."""
+    if how is None:
+        return LABELS
+    return "what the unpruned model computes" + (f", and {how.own:g} times {LABELS}" if how.own else "")
+
+
+def distilled(
+    graph: ChannelGraph, keep: Keep, small: ChannelGraph, how: Distill, repaired: bool, seed: int
+) -> AbstractContextManager[None]:
+    """Inside the block, `fit` of the small model minimises its distance from the original.
+
+    The distance is summed over the places, unless the optimizer is `SGD`: that takes steps as long as the gradient, and a rate
+    that suits the loss makes the sum diverge; then it is the mean. BatchNormalization runs as in inference in a small model
+    that was repaired: with the statistics of a batch it could not compute what the original does. Where nothing was repaired,
+    its statistics are those of inputs that are no longer there, and have to be learned. Other layers run as in training where
+    the model's own loss counts, and else as in inference, as the original does.
 
     Args:
         graph: of the original.
         keep: a boolean per label of it: what is left in the small model.
         small: of the small model, which is compiled.
-        weight: of the distance.
+        how: the options.
         repaired: whether the small model was repaired after its channels were removed.
-
-    References:
-        Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network"; Romero et al. 2015, "FitNets".
+        seed: of the augmentation.
     """
-    objective = Reconstruction(graph, keep, small)
+    objective = Reconstruction(graph, keep, small, how.weights)
     together = tf.reduce_mean if isinstance(inner_optimizer(small.model.optimizer), keras.optimizers.SGD) else tf.reduce_sum
+    augment = how.augment if how.augment != "auto" else None if how.own else "images"
 
     def distance(inputs: Any, values: Any) -> Any:
-        return weight * together(objective.compared(values, objective.targets(inputs)))
+        return together(objective.compared(values, objective.targets(inputs)))
 
-    norms = {id(step.call) for step in small.steps if repaired and step.rule.batch_statistics(step.call.operation) is not None}
+    norms = {id(step.call) for step in small.steps if step.rule.batch_statistics(step.call.operation) is not None}
 
     def running(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (infer if id(call) in norms else train)(call, args, kwargs)
+        trains = not repaired if id(call) in norms else how.own > 0
+        return (train if trains else infer)(call, args, kwargs)
 
-    return extra_loss(small.model, small.program, [place.small for place in objective.places], distance, running)
+    places = [place.small for place in objective.places]
+    change = augmentation(augment, small.program.inputs, seed)
+    return extra_loss(small.model, small.program, places, distance, running, how.own, change)

@@ -11,6 +11,7 @@ import keras
 from keras_taylor._keras.batches import infinite, joined, peek
 from keras_taylor._keras.forms import as_data, is_infinite
 from keras_taylor._keras.model import compile_options, feed, trains_on_labels
+from keras_taylor._keras.progress import verbosity
 from keras_taylor._measure.latency_budget import Stopwatch
 from keras_taylor._output.deprecations import renamed
 from keras_taylor._plan.plan import check_target
@@ -18,12 +19,14 @@ from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, flat_names
 from keras_taylor._rebuild.verify import run as run_model
 from keras_taylor._run.checks import check_data, check_feasible, check_validation
+from keras_taylor._run.distill import Distill, learns
+from keras_taylor._run.learnt import has_learnt
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
 from keras_taylor._run.run import Run, run_folder
 from keras_taylor._run.schedule import check_schedule, schedule_for
 from keras_taylor._run.step import PruningStep
-from keras_taylor._trace.graph import as_graph
+from keras_taylor._trace.graph import ChannelGraph, as_graph
 from keras_taylor._trace.input_range import inherit_inputs, remember_inputs, warns_once
 from keras_taylor.errors import BadInput, whole_number
 
@@ -57,6 +60,10 @@ def fit_with_pruning(
     verbose: Any = "auto",
 ) -> PruningResult:
     """Prune while fine-tuning: score, remove, train; again until the budget is met; then train what is left of `epochs`.
+
+    By default a model that has learnt its labels teaches what is left of it: training minimises the distance from what the
+    unpruned model computes (`kt.Distill`), and `loss` in the history, not `val_loss`, is that distance. A model that has not is
+    trained on its labels. `report.settings["learns"]` says which.
 
     Each stretch of training between two removals is one `fit`: callbacks see `on_train_begin` and `on_train_end` for each, and
     the epoch number runs on over the whole run. So `CSVLogger` needs `append=True`, and `ModelCheckpoint(save_best_only=True)`
@@ -144,8 +151,10 @@ def fit_with_pruning(
     full = stopwatch.totals if stopwatch else graph.cost.totals()
     goal = target.absolute(full)
     steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
+    distill = _teaching(recipe.distill, graph, copy, data, step)
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
-    run = Run(graph, copy, data, step, epochs, each, fitting, settings, folder, stopwatch)
+    settings["learns"] = learns(distill)
+    run = Run(graph, copy, data, step, epochs, each, fitting, settings, folder, stopwatch, distill)
     run.note("before")
     for number in range(1, steps.steps + 1):
         run.remove(number, steps.steps, steps.budgets(number, full, goal))
@@ -154,6 +163,17 @@ def fit_with_pruning(
         run.train(epochs if last else run.epoch + steps.epochs_per_step, last)
         run.note("final" if last else f"trained {number}")
     return PruningResult(run.current, run.plan, run.report, run.history, run.repaired)
+
+
+def _teaching(distill: Distill | None, graph: ChannelGraph, model: Any, data: Any, step: PruningStep) -> Distill | None:
+    """The recipe's distillation, unless it is for the model to say that it has nothing to teach."""
+    if distill is None or distill.labels != "auto" or not trains_on_labels(model):
+        return distill
+    if has_learnt(graph, model, data, batch_size=step.batch_size, seed=step.seed):
+        return distill
+    if verbosity(step.verbose):
+        print("The model has not learnt its labels yet, and has nothing to teach: what is left of it is trained on the labels.")
+    return None
 
 
 def _check_training(model: Any) -> None:

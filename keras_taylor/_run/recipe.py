@@ -11,10 +11,11 @@ from keras_taylor._output.deprecations import gathered
 from keras_taylor._plan.constraints import Constraints, constraints_for
 from keras_taylor._plan.plan import check_rank
 from keras_taylor._repair.methods import Methods, methods_for
+from keras_taylor._run.distill import Distill
 from keras_taylor._run.schedule import Schedule
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor.criteria import Criterion, criterion_for
-from keras_taylor.errors import BadInput, positive, shown, whole_number
+from keras_taylor.errors import BadInput, shown, whole_number
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -33,11 +34,12 @@ class Recipe:
         repair: a method of `kt.repair`, by name or one of `kt.repairs`, that follows each removal, or None for no repair.
             Without data nothing is repaired.
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.
-        distill: while `kt.fit_with_pruning` trains, the model that is left also learns to compute what the unpruned one does,
-            wherever channels are read: the weight of the distance beside the loss. 0 leaves that out.
+        distill: while `kt.fit_with_pruning` trains, the model that is left learns to compute what the unpruned one does,
+            wherever channels are read, instead of the labels or beside them. None trains on the labels alone, as `fit` does.
         gentle: while `kt.fit_with_pruning` trains, the learning rate rises in a short warm-up after each removal, and falls to
-            0 at the end of the run, unless the optimizer follows a schedule or a callback sets the rate. At a normal rate
-            fine-tuning destroys a repair before it improves on it.
+            0 at the end of the run, unless the optimizer follows a schedule or a callback sets the rate. Where labels count,
+            it rises to a part only that depends on the measured damage: at a normal rate they destroy a repair before they
+            improve on it.
         keep_best: whether `kt.fit_with_pruning`, given validation data, ends with the weights that were best on them after the
             last removal. Turn it off where the same data are to say how good the result is.
 
@@ -57,7 +59,7 @@ class Recipe:
     schedule: Schedule | None = None
     repair: Methods | None = "auto"
     examples: int | None = 2048
-    distill: float = 1.0
+    distill: Distill | None = field(default_factory=Distill)
     gentle: bool = True
     keep_best: bool = True
 
@@ -73,13 +75,16 @@ class Recipe:
             methods_for(self.repair)
         if self.examples is not None:
             object.__setattr__(self, "examples", whole_number("Recipe(examples=)", self.examples))
-        if self.distill != 0:
-            object.__setattr__(self, "distill", positive("Recipe(distill=)", self.distill))
+        if self.distill is not None and not isinstance(self.distill, Distill):
+            raise BadInput(
+                f"Recipe(distill=) must be a kt.Distill, or None for none. Received: {shown(self.distill)}. "
+                "Write distill=kt.Distill(labels=0.1)."
+            )
 
     @classmethod
     def paper(cls) -> Recipe:
         """That of Molchanov et al. 2017: Taylor, Eq. 8 with l2 normalisation, in plain order, and plain fine-tuning."""
-        return cls(criterion="taylor", rank="score", repair=None, distill=0.0, gentle=False, keep_best=False)
+        return cls(criterion="taylor", rank="score", repair=None, distill=None, gentle=False, keep_best=False)
 
     def settings(self) -> dict[str, Any]:
         """The options as JSON values, for a report; the criterion with its own."""
@@ -89,7 +94,7 @@ class Recipe:
             "constraints": constraints,
             "repair": described(self.repair),
             "examples": self.examples,
-            "distill": self.distill,
+            "distill": described(self.distill),
             "gentle": self.gentle,
             "keep_best": self.keep_best,
         }

@@ -23,7 +23,7 @@ from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.pruning_plan import PruningPlan, from_mask, to_mask
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._repair.attempts import Repair
-from keras_taylor._run.distill import distilled
+from keras_taylor._run.distill import Distill, distilled
 from keras_taylor._run.gentle_rate import gentle_rate
 from keras_taylor._run.keep_best import KeepBest
 from keras_taylor._run.report import Report, evaluate, timed
@@ -49,6 +49,7 @@ class Run:
         settings: for the report.
         folder: where the run's files go, if anywhere.
         stopwatch: times files, where a latency is among the budgets.
+        distill: how the small models learn from the original; None: not at all.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Run:
         settings: Mapping[str, Any] | None = None,
         folder: Path | None = None,
         stopwatch: Stopwatch | None = None,
+        distill: Distill | None = None,
     ) -> None:
         self.graph = graph
         self.names = flat_names(graph)
@@ -76,6 +78,7 @@ class Run:
         self.fitting = dict(fitting or {})
         self.folder = folder
         self.stopwatch = stopwatch
+        self.distill = distill
         self.report = Report(settings or {})
         self.repaired: Repair | None = None
         self.history = keras.callbacks.History()
@@ -120,7 +123,9 @@ class Run:
         """Removal `number` of `steps`. A latency has to be met in the last one only."""
         graph, constraints = self.current_graph, self._translated(self.step.recipe.constraints)
         last = number == steps
-        step = self.step if last else self.step.quick()
+        # What follows does better what "tune" would do: another removal with its repair, or training on the same distance.
+        tuned_later = not last or (self.distill is not None and self.epoch < self.epochs)
+        step = self.step.quick() if tuned_later else self.step
         removed = step.remove(graph, self.data, budgets, constraints, self.stopwatch, TRIES if last else 1)
         self._forget(graph, removed.plan)
         self.current, self.repaired = removed.model, removed.repair
@@ -144,7 +149,6 @@ class Run:
             arguments.pop("shuffle")
         start = self.report.stages[-1].metrics
         keep = KeepBest(start) if last and self.step.recipe.keep_best and "loss" in start else None
-        gentle = gentle_rate(self.current, self.callbacks, self.epochs, self.repaired) if self.step.recipe.gentle else []
         with self._distilled():
             history = self.current.fit(
                 x,
@@ -152,7 +156,7 @@ class Run:
                 sample_weight=weight,
                 initial_epoch=self.epoch,
                 epochs=self.epochs,
-                callbacks=[*gentle, *self.callbacks, *([keep] if keep else ()), _StopAfter(until)],
+                callbacks=[*self._gentle(), *self.callbacks, *([keep] if keep else ()), _StopAfter(until)],
                 **arguments,
             )
         self.report = self.report.with_settings({"kept": keep.kept} if keep else {})
@@ -163,12 +167,19 @@ class Run:
         self.history.set_model(self.current)
 
     def _distilled(self) -> AbstractContextManager[None]:
-        """Training beside the unpruned model, if that is wanted, and there is something to learn from it."""
-        if not self.step.recipe.distill or self.alive.all():
+        """Training on what the unpruned model computes, if that is wanted, and anything was removed."""
+        if self.distill is None or self.alive.all():
             return nullcontext()
         keep = self.graph.keep_labels(self.alive)
         repaired = bool(self.repaired and self.repaired.methods)
-        return distilled(self.graph, keep, self.current_graph, self.step.recipe.distill, repaired)
+        return distilled(self.graph, keep, self.current_graph, self.distill, repaired, self.step.seed + self.epoch)
+
+    def _gentle(self) -> list[keras.callbacks.Callback]:
+        """The callback that scales the learning rate, if that is wanted; labels ask for less where little is damaged."""
+        if not self.step.recipe.gentle:
+            return []
+        counted = self.distill is None or self.distill.own > 0
+        return gentle_rate(self.current, self.callbacks, self.epochs, self.repaired if counted else None)
 
     def _translated(self, constraints: Constraints) -> Constraints:
         """The constraints with names and fractions in terms of the current, already smaller model."""

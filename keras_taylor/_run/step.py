@@ -66,7 +66,7 @@ class PruningStep:
         )
 
     def quick(self) -> PruningStep:
-        """The step of a removal that another one follows: automatic repair does not take its time."""
+        """The step of a removal after which there is more to come: automatic repair does not take its time."""
         automatic = self.recipe.repair is not None and isinstance(methods_for(self.recipe.repair), Auto)
         return replace(self, recipe=replace(self.recipe, repair=Auto(seconds=None))) if automatic else self
 

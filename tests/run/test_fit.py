@@ -186,8 +186,8 @@ class TestArguments:
         assert fit(model, Batches(), epochs=1).history.epoch == [0]
 
     def test_class_weight_and_batch_size(self, model):
-        heavy = fit(model, SMALL, epochs=1, class_weight={3: 50.0}, batch_size=48)
-        plain = fit(model, SMALL, epochs=1, batch_size=48)
+        heavy = fit(model, SMALL, epochs=1, class_weight={3: 50.0}, batch_size=48, distill=None)
+        plain = fit(model, SMALL, epochs=1, batch_size=48, distill=None)
         assert heavy.history.history["loss"][0] > 2 * plain.history.history["loss"][0]
 
     def test_steps_per_epoch_of_an_endless_data_set(self, model):
@@ -440,20 +440,45 @@ class TestDistillation:
             return float(tf.reduce_sum(objective.distances(batch, objective.targets(batch))))
 
         found = {}
-        for weight in (0.0, 1.0):
-            recipe = replace(self.PLAIN, distill=weight)
-            found[weight] = kt.fit_with_pruning(
+        for distill in (None, kt.Distill()):
+            recipe = replace(self.PLAIN, distill=distill)
+            found[distill is None] = kt.fit_with_pruning(
                 trained_model, *TRAIN, target=kt.Target(macs=0.5), epochs=3, recipe=recipe, verbose=0
             )
-            assert found[weight].report.settings["distill"] == weight
-        assert distance(found[1.0]) < 0.7 * distance(found[0.0])
-        assert "call" not in vars(found[1.0].model) and "compute_loss" not in vars(found[1.0].model)
-        found[1.0].model.fit(*SMALL, verbose=0)
+        assert found[True].report.settings["learns"] == "the labels"
+        assert found[False].report.settings["learns"] == "what the unpruned model computes"
+        assert found[False].report.settings["distill"]["augment"] == "auto"
+        assert distance(found[False]) < 0.7 * distance(found[True])
+        assert "call" not in vars(found[False].model) and "compute_loss" not in vars(found[False].model)
+        found[False].model.fit(*SMALL, verbose=0)
 
-    @pytest.mark.parametrize(("weight", "repair", "kept"), [(1.0, "bias", True), (1.0, None, False), (0.0, "bias", False)])
-    def test_batch_normalization_keeps_the_statistics_that_a_repaired_model_has(self, weight, repair, kept):
+    def test_labels_are_not_looked_at_where_the_model_has_learnt_them(self, trained_model):
+        def pruned(y):
+            recipe = replace(self.PLAIN, criterion="l1", distill=kt.Distill(labels=0))
+            target = kt.Target(macs=0.5)
+            return kt.fit_with_pruning(trained_model, TRAIN[0], y, target=target, epochs=1, recipe=recipe, verbose=0).model
+
+        keras.utils.set_random_seed(0)
+        first = pruned(TRAIN[1]).get_weights()
+        keras.utils.set_random_seed(0)
+        second = pruned(np.roll(TRAIN[1], 1)).get_weights()
+        assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+    def test_a_model_that_has_learnt_nothing_teaches_nothing(self, capsys):
+        model = nets.compiled(nets.residual())
+        result = kt.fit_with_pruning(
+            model, *nets.images(32, classes=3), target=kt.Target(macs=0.7), epochs=1, recipe=self.PLAIN, verbose=2
+        )
+        assert result.report.settings["learns"] == "the labels"
+        assert "has nothing to teach" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("distill", "repair", "kept"),
+        [(kt.Distill(0), "bias", True), (kt.Distill(1), "bias", True), (kt.Distill(0), None, False), (None, "bias", False)],
+    )
+    def test_batch_normalization_keeps_the_statistics_that_a_repaired_model_has(self, distill, repair, kept):
         model, (x, y) = nets.compiled(nets.residual()), nets.images(32, classes=3)
-        recipe = replace(self.PLAIN, criterion="l1", distill=weight, repair=repair)
+        recipe = replace(self.PLAIN, criterion="l1", distill=distill, repair=repair)
         result = kt.fit_with_pruning(model, x, y, target=kt.Target(macs=0.7), epochs=1, recipe=recipe, verbose=0)
         for layer in result.model.layers:
             if isinstance(layer, layers.BatchNormalization):
@@ -474,16 +499,23 @@ class TestDistillation:
             )
         assert "call" not in vars(seen[0]) and "compute_loss" not in vars(seen[0])
 
-    def test_the_loss_that_is_logged_is_the_models_own(self, trained_model):
-        def logged(weight):
-            recipe, still = replace(self.PLAIN, distill=weight), keras.optimizers.SGD(0.0)
-            target = kt.Target(macs=0.5)
+    def test_the_loss_that_is_logged_is_what_is_minimised(self, trained_model):
+        def logged(distill):
+            recipe, still = replace(self.PLAIN, distill=distill), keras.optimizers.SGD(0.0)
             result = kt.fit_with_pruning(
-                trained_model, *SMALL, target=target, epochs=1, optimizer=still, recipe=recipe, verbose=0
+                trained_model, *SMALL, target=kt.Target(macs=0.5), epochs=1, optimizer=still, recipe=recipe, verbose=0
             )
-            return result.history.history["loss"]
+            return result.history.history["loss"][0]
 
-        assert logged(1.0) == pytest.approx(logged(0.0), rel=1e-4)
+        labels, distance, both = (logged(how) for how in (None, kt.Distill(0, None), kt.Distill(0.5, None)))
+        assert both == pytest.approx(distance + 0.5 * labels, rel=1e-4)
+
+    @pytest.mark.parametrize("options", [{"labels": -1}, {"labels": "none"}, {"labels": True}, {"augment": "flip"}])
+    def test_options_that_mean_nothing(self, options):
+        with pytest.raises(kt.errors.BadInput, match="Distill"):
+            kt.Distill(**options)
+        with pytest.raises(kt.errors.BadInput, match=r"must be a kt\.Distill"):
+            kt.Recipe(distill=1.0)
 
     def test_the_best_weights_stay_and_it_is_said(self, trained_model):
         wild = keras.optimizers.SGD(5.0)
@@ -502,5 +534,5 @@ class TestDistillation:
 
     def test_the_papers_recipe(self):
         assert recipe_for("paper") == kt.Recipe(
-            criterion="taylor", rank="score", repair=None, distill=0, gentle=False, keep_best=False
+            criterion="taylor", rank="score", repair=None, distill=None, gentle=False, keep_best=False
         )
