@@ -7,10 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
 
-from keras_taylor._keras.compilation import inner_optimizer
 from keras_taylor._keras.extra_loss import extra_loss
 from keras_taylor._keras.program import Call, infer, train
 from keras_taylor._repair.augment import augmentation
@@ -83,9 +81,7 @@ def distilled(
 ) -> AbstractContextManager[None]:
     """Inside the block, `fit` of the small model minimises its distance from the original.
 
-    The distance is summed over the places, unless the optimizer is `SGD`: that takes steps as long as the gradient, and a rate
-    that suits the loss makes the sum diverge; then it is the mean. BatchNormalization runs as in inference in a small model
-    that was repaired: with the statistics of a batch it could not compute what the original does. Where nothing was repaired,
+    BatchNormalization runs as in inference in a small model that was repaired: with the statistics of a batch it could not compute what the original does. Where nothing was repaired,
     its statistics are those of inputs that are no longer there, and have to be learned. Other layers run as in training where
     the model's own loss counts, and else as in inference, as the original does.
 
@@ -98,11 +94,10 @@ def distilled(
         seed: of the augmentation.
     """
     objective = Reconstruction(graph, keep, small, how.weights)
-    together = tf.reduce_mean if isinstance(inner_optimizer(small.model.optimizer), keras.optimizers.SGD) else tf.reduce_sum
     augment = how.augment if how.augment != "auto" else None if how.own else "images"
 
     def distance(inputs: Any, values: Any) -> Any:
-        return together(objective.compared(values, objective.targets(inputs)))
+        return tf.reduce_sum(objective.compared(values, objective.targets(inputs)))
 
     norms = {id(step.call) for step in small.steps if step.rule.batch_statistics(step.call.operation) is not None}
 
