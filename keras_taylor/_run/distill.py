@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_taylor._keras.extra_loss import extra_loss
 from keras_taylor._keras.program import Call, infer, train
-from keras_taylor._repair.augment import augmentation
+from keras_taylor._repair.augment import Augment, augmentation
 from keras_taylor._repair.reconstruction import Reconstruction
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import BadInput, shown
+from keras_taylor.errors import BadInput, KerasTaylorError, shown
 from keras_taylor.rules import Keep
 
 
@@ -64,6 +65,31 @@ class Distill:
         """The weight of the model's own loss."""
         return 0.0 if self.labels == "auto" else float(self.labels)
 
+    def augmentation(self, inputs: Sequence[Any], seed: int) -> Augment:
+        """What inputs of a training step become; see `augmentation`."""
+        automatic = None if self.own else "images"
+        return augmentation(automatic if self.augment == "auto" else self.augment, inputs, seed)
+
+
+def check_distill(how: Distill, graph: ChannelGraph, batch: Sequence[Any]) -> None:
+    """Raise `BadInput` unless the options fit a model and a batch of its inputs, a flat list, before any training.
+
+    Raises:
+        UnknownName: a weight of a layer that reads no channels.
+        BadInput: an augmentation that changes shapes, or is not made of TensorFlow operations.
+    """
+    Reconstruction(graph, np.ones(len(graph.channel), np.bool_), graph, how.weights)
+    change = how.augmentation(graph.program.inputs, 0)
+    try:
+        tf.function(change, autograph=False)([tf.convert_to_tensor(x) for x in batch])
+    except KerasTaylorError:
+        raise
+    except Exception as error:
+        raise BadInput(
+            "augment must be a function of TensorFlow operations, as in tf.data's map, that takes a batch of what the model "
+            f"takes. Received: one that raised {type(error).__name__}: {shown(str(error))}"
+        ) from error
+
 
 LABELS = "the labels"
 """What training learns without distillation."""
@@ -81,9 +107,10 @@ def distilled(
 ) -> AbstractContextManager[None]:
     """Inside the block, `fit` of the small model minimises its distance from the original.
 
-    BatchNormalization runs as in inference in a small model that was repaired: with the statistics of a batch it could not compute what the original does. Where nothing was repaired,
-    its statistics are those of inputs that are no longer there, and have to be learned. Other layers run as in training where
-    the model's own loss counts, and else as in inference, as the original does.
+    BatchNormalization runs as in inference in a small model that was repaired: with the statistics of a batch it could not
+    compute what the original does. Where nothing was repaired, its statistics are those of inputs that are no longer there, and
+    have to be learned. Other layers run as in training where the model's own loss counts, and else as in inference, as the
+    original does.
 
     Args:
         graph: of the original.
@@ -94,7 +121,6 @@ def distilled(
         seed: of the augmentation.
     """
     objective = Reconstruction(graph, keep, small, how.weights)
-    augment = how.augment if how.augment != "auto" else None if how.own else "images"
 
     def distance(inputs: Any, values: Any) -> Any:
         return tf.reduce_sum(objective.compared(values, objective.targets(inputs)))
@@ -106,5 +132,5 @@ def distilled(
         return (train if trains else infer)(call, args, kwargs)
 
     places = [place.small for place in objective.places]
-    change = augmentation(augment, small.program.inputs, seed)
+    change = how.augmentation(small.program.inputs, seed)
     return extra_loss(small.model, small.program, places, distance, running, how.own, change)

@@ -19,7 +19,7 @@ from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, flat_names
 from keras_taylor._rebuild.verify import run as run_model
 from keras_taylor._run.checks import check_data, check_feasible, check_validation
-from keras_taylor._run.distill import Distill, learns
+from keras_taylor._run.distill import Distill, check_distill, learns
 from keras_taylor._run.learnt import has_learnt
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
@@ -146,12 +146,12 @@ def fit_with_pruning(
     remember_inputs(graph.model, data)
     inherit_inputs(graph.model, copy)
     _check_loss(copy, data)
+    distill = _teaching(recipe.distill, graph, copy, data, step)
     folder = run_folder(run_dir)
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
     full = stopwatch.totals if stopwatch else graph.cost.totals()
     goal = target.absolute(full)
     steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
-    distill = _teaching(recipe.distill, graph, copy, data, step)
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
     settings["learns"] = learns(distill)
     run = Run(graph, copy, data, step, epochs, each, fitting, settings, folder, stopwatch, distill)
@@ -166,8 +166,11 @@ def fit_with_pruning(
 
 
 def _teaching(distill: Distill | None, graph: ChannelGraph, model: Any, data: Any, step: PruningStep) -> Distill | None:
-    """The recipe's distillation, unless it is for the model to say that it has nothing to teach."""
-    if distill is None or distill.labels != "auto" or not trains_on_labels(model):
+    """The recipe's distillation, checked; None where it is for the model to say that it has nothing to teach."""
+    if distill is None:
+        return None
+    check_distill(distill, graph, feed(model, peek(data)[0]))
+    if distill.labels != "auto" or not trains_on_labels(model):
         return distill
     if has_learnt(graph, model, data, batch_size=step.batch_size, seed=step.seed):
         return distill

@@ -517,6 +517,34 @@ class TestDistillation:
         with pytest.raises(kt.errors.BadInput, match=r"must be a kt\.Distill"):
             kt.Recipe(distill=1.0)
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"augment": lambda x: x[:, 1:]}, "augment must keep shape and dtype"),
+            ({"augment": lambda x: np.flip(x.numpy())}, "augment must be a function of TensorFlow operations"),
+            ({"weights": {"nowhere": 2.0}}, "layer of weights"),
+        ],
+    )
+    def test_options_that_do_not_fit_are_refused_before_any_work(self, trained_model, tmp_path, options, message):
+        recipe = replace(self.PLAIN, distill=kt.Distill(**options))
+        with pytest.raises(kt.errors.KerasTaylorError, match=message):
+            kt.fit_with_pruning(
+                trained_model, *SMALL, target=kt.Target(macs=0.5), recipe=recipe, run_dir=tmp_path / "run", verbose=0
+            )
+        assert not (tmp_path / "run").exists()
+
+    def test_an_augmentation_of_ones_own_is_what_training_sees(self, trained_model):
+        recipe = replace(self.PLAIN, distill=kt.Distill(0, augment=lambda x: 0 * x))
+        seen = []
+        for x in (SMALL[0], SMALL[0][::-1]):
+            keras.utils.set_random_seed(0)
+            result = kt.fit_with_pruning(
+                trained_model, x, SMALL[1], target=kt.Target(macs=0.5), epochs=1, recipe=replace(recipe, criterion="l1"),
+                verbose=0,
+            )  # fmt: skip
+            seen.append(result.history.history["loss"][0])
+        assert seen[0] == seen[1]
+
     def test_the_best_weights_stay_and_it_is_said(self, trained_model):
         wild = keras.optimizers.SGD(5.0)
         result = kt.fit_with_pruning(
