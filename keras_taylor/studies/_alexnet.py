@@ -17,8 +17,8 @@ SIZE = 227
 def alexnet(classes: int, *, width: float = 1.0, size: int = SIZE, spread: float = 1.0) -> Any:
     """CaffeNet's topology: five convolutions, the second, fourth and fifth in two groups; LRN, dropout, three Dense layers.
 
-    Each convolution is two layers, `conv1a` and `conv1b`, the halves of its maps, as on the two cards of the original. A group reads one half:
-    so each map can be removed by itself, where `Conv2D(groups=2)` would lose maps in pairs. Outputs are logits.
+    Each convolution is two layers, `conv1a` and `conv1b`, the halves of its maps, as on the two cards of the original. A group
+    reads one half: so each map can be removed by itself, where `Conv2D(groups=2)` would lose maps in pairs. Outputs are logits.
 
     Args:
         classes: number of outputs.

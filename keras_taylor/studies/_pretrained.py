@@ -18,9 +18,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 HEAD = "logits"
 _FORM = (
-    "Write one with numpy.savez(path, **{'conv1|kernel': ..., 'conv1|bias': ..., 'conv2|kernel': ..., ...}): kernels as Keras has "
-    "them (height, width, inputs per group, filters), or 'conv1|weight' as Caffe has them (filters, inputs per group, height, "
-    "width)."
+    "Write one with numpy.savez(path, **{'conv1|kernel': ..., 'conv1|bias': ..., 'conv2|kernel': ..., ...}): kernels as Keras "
+    "has them (height, width, inputs per group, filters), or 'conv1|weight' as Caffe has them (filters, inputs per group, "
+    "height, width)."
 )
 
 
