@@ -56,9 +56,9 @@ def _prepared(tfds: Any, name: str) -> Any:
         reason, folder = (str(error).splitlines() or [""])[0][:200], str(builder.data_dir)
         raise BadInput(
             f"tfds: must name a data set that is prepared, or that can be downloaded. Received: {name!r}, for which {folder!r} "
-            f"has no files, and {type(error).__name__}: {reason}. By hand: run `tfds build {name}` where there is a network, and "
-            f"copy the folder that it makes, ~/tensorflow_datasets/{name}, into {folder.split(f'/{name}')[0]!r} here, or into "
-            "any folder that the environment variable TFDS_DATA_DIR names."
+            f"has no files, and {type(error).__name__}: {reason}. By hand: run `tfds build {name}` where there is a network, "
+            f"and copy the folder that it makes, ~/tensorflow_datasets/{name}, into {folder.split(f'/{name}')[0]!r} here, or "
+            "into any folder that the environment variable TFDS_DATA_DIR names."
         ) from error
     return builder
 
