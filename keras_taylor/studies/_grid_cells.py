@@ -130,8 +130,8 @@ class Cells:
 
     def _model_path(self, cell: Cell) -> Path:
         base = Cell(cell.net, cell.data, cell.seed, BASE)
-        name = "".join(letter if letter.isalnum() else "_" for letter in f"{cell.net}-{cell.data}")
-        return self.store.root / "bases" / f"{name}-{cell.seed}-{digest(self._key(base))}.keras"
+        name = "".join(letter if letter.isalnum() else "_" for letter in cell.data)
+        return self.store.root / "bases" / f"{cell.net}-{name}-{cell.seed}-{digest(self._key(base))}.keras"
 
     def _batches(self, cell: Cell, purpose: int) -> Batches:
         recipe = self.recipes[cell.net]

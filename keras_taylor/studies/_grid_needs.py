@@ -73,9 +73,9 @@ class GridNeeds(Result):
         disk = self.seeds * sum(panel["disk"] for panel in self.panels)
         total = (
             f"In all, for {self.seeds} seed{'s' if self.seeds > 1 else ''}: about {self.hours:.3g} hours on this machine in "
-            f"one process, {_bytes(memory)} of memory, and {_bytes(disk)} of disk beside the data. Hours take for granted that a "
-            "net which is pruned has 55 % of its multiply-accumulates on average, and that the machine stays as busy as it is. "
-            f"{self.environment}."
+            f"one process, {_bytes(memory)} of memory, and {_bytes(disk)} of disk beside the data. Hours take for granted that "
+            "a net which is pruned has 55 % of its multiply-accumulates on average, and that the machine stays as busy as it "
+            f"is. {self.environment}."
         )
         return [made, hours, total]
 

@@ -100,8 +100,9 @@ def _curves(panel: Panel, settings: Mapping[str, Any]) -> StudyTable:
         f"{2e-9 * panel.values['macs']:.3g} GFLOPs; before pruning {_percent(panel, panel.base)} % after "
         f"{panel.values['updates before']:,} updates). Accuracy in %, {how}, read from the curves: averaged over 90 % of the "
         f"maps down to {100 * panel.values['until']:.3g} % in steps of 10, with so many maps left, and with so many GFLOPs "
-        "left. The unpruned net is read after as many updates as a pruned one has had; the library's own recipe chooses other maps "
-        "at other times, so its points lie elsewhere. Updates are those at the end of the curve. No test image chose anything."
+        "left. The unpruned net is read after as many updates as a pruned one has had; the library's own recipe chooses other "
+        "maps at other times, so its points lie elsewhere. Updates are those at the end of the curve. No test image "
+        "chose anything."
     )
     header = ["arm", "mean", *(f"{100 * share:.3g} % of maps" for share in shares), *(f"{100 * s:g} % of GFLOPs" for s in MACS)]
     return StudyTable(caption, [*header, "updates"], rows)
