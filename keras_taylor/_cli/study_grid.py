@@ -40,7 +40,8 @@ def weights_of(text: str) -> dict[str, str | None]:
 
 def _check_sources(sources: list[str]) -> None:
     for source in sources:
-        kind_and_name(source)
+        if kind_and_name(source)[0] == "digits":
+            raise BadInput("data must have images of three colours. Received: digits. Pass npz:PATH, folder:PATH or tfds:NAME.")
     if len({_name(source) for source in sources}) < len(sources):
         raise BadInput(f"data must have different names. Received: {', '.join(sources)}.")
 

@@ -83,7 +83,7 @@ def grid(
     plan = GridPlan(data, nets, criteria, recipe, weights, width, size, seeds, changed)
     quiet = verbosity(verbose)
     identity = {"grid": plan.settings, "versions": versions()}
-    cells = Cells(Store(run_dir, "grid.json", "a grid", identity), plan.nets, plan.recipes, plan.shelf, int(quiet == 1))
+    cells = Cells(Store(run_dir, "cells.json", "a grid", identity), plan.nets, plan.recipes, plan.shelf, int(quiet == 1))
     _fill(plan, cells, Console(quiet=not quiet, highlight=False, markup=False, soft_wrap=True))
     panels = [_panel(plan, cells, net, name) for name in plan.shelf.sources for net in plan.nets]
     names = " and ".join(TITLES[net] for net in plan.nets)

@@ -183,7 +183,9 @@ def test_no_test_image_chooses_anything(tmp_path):
     assert all(map(np.array_equal, nets[0][0], nets[1][0])) and nets[0][1] == nets[1][1] != []
 
 
-def test_files(study, tmp_path):
+def test_files(study, folder, tmp_path):
+    study.save(folder)  # nothing that the folder needs is written over
+    kt.studies.grid({"flowers": data()}, run_dir=folder, nets=["alexnet"], seeds=(1,), **OPTIONS)
     study.save(tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".png"}
     again = kt.studies.Study.load(tmp_path / "grid.json")
