@@ -11,7 +11,7 @@ from rich.console import Console
 
 from keras_taylor._keras.progress import verbosity
 from keras_taylor.errors import positive, several, whole_number
-from keras_taylor.studies._grid_arms import ARMS, arms_for, title
+from keras_taylor.studies._grid_arms import ARMS, LIBRARY, UNPRUNED, arms_for, title
 from keras_taylor.studies._grid_cells import BASE, CORRELATION, Cell, Cells, forward_passes
 from keras_taylor.studies._grid_data import Shelf, Source, checked_sources
 from keras_taylor.studies._grid_net import TITLES, Net, nets_for
@@ -132,21 +132,50 @@ class GridPlan:
 def _fill(plan: GridPlan, cells: Cells, console: Console) -> None:
     """Compute what is missing, and say what, and how long the rest takes."""
     missing = [cell for cell in plan.cells() if not cells.has(cell)]
-    done, seconds = 0.0, 0.0
-    known: dict[tuple[str, str], Mapping[str, Any]] = {}
-
-    def effort(cell: Cell) -> float:
-        base = known.get((cell.net, cell.data)) or next(iter(known.values()), {"maps": 1000, "macs": 1})
-        given = cells.counts.get((cell.net, cell.data)) or (1000, 1000)
-        return float(base["macs"]) * forward_passes(plan.recipes[cell.net], cell.arm, int(base["maps"]), *given)
-
+    clock = _Clock(plan, cells)
     for number, cell in enumerate(missing, 1):
-        left = f", about {_minutes(seconds / done * sum(map(effort, missing[number - 1 :])))} left" if done else ""
-        name = {BASE: "training", CORRELATION: "correlation with the oracle"}.get(cell.arm, title(cell.arm))
-        console.print(f"{number}/{len(missing)} {TITLES[cell.net]} on {cell.data}, seed {cell.seed}: {name}{left}")
-        found = cells.value(cell)
-        known[cell.net, cell.data] = cells.value(Cell(cell.net, cell.data, cell.seed, BASE))
-        seconds, done = seconds + found["seconds"], done + effort(cell)
+        left = clock.left(missing[number - 1 :])
+        what = {BASE: "training", CORRELATION: "correlation with the oracle"}.get(cell.arm, title(cell.arm))
+        name = f"{TITLES[cell.net]} on {cell.data}, seed {cell.seed}: {what}"
+        console.print(f"{number}/{len(missing)} {name}{f', about {_minutes(left)} left' if left else ''}")
+        clock.note(cell, cells.value(cell))
+
+
+class _Clock:
+    """How long cells take: as long as others of their kind took, or else what their passes through the net tell."""
+
+    def __init__(self, plan: GridPlan, cells: Cells) -> None:
+        self._plan, self._cells = plan, cells
+        self._bases: dict[str, Mapping[str, Any]] = {}
+        self._seen: dict[tuple[str, str], list[float]] = {}
+        self._passes = self._seconds = 0.0
+
+    def note(self, cell: Cell, found: Mapping[str, Any]) -> None:
+        """A cell is done."""
+        self._bases[cell.net] = self._cells.value(Cell(cell.net, cell.data, cell.seed, BASE))
+        effort = self._effort(cell)
+        self._passes, self._seconds = self._passes + effort, self._seconds + found["seconds"]
+        self._seen.setdefault((cell.net, _kind(cell)), []).append(found["seconds"] / effort)
+
+    def left(self, cells: Sequence[Cell]) -> float:
+        """Seconds that these cells take; 0 as long as nothing is known."""
+        if not self._passes:
+            return 0.0
+        found = 0.0
+        for cell in cells:
+            known = self._seen.get((cell.net, _kind(cell)))
+            found += self._effort(cell) * (sum(known) / len(known) if known else self._seconds / self._passes)
+        return found
+
+    def _effort(self, cell: Cell) -> float:
+        base = self._bases.get(cell.net) or next(iter(self._bases.values()), {"maps": 1000, "macs": 1})
+        counts = self._cells.counts[cell.net, cell.data]
+        return float(base["macs"]) * forward_passes(self._plan.recipes[cell.net], cell.arm, int(base["maps"]), *counts)
+
+
+def _kind(cell: Cell) -> str:
+    """Cells of one kind take about as long: all criteria are one."""
+    return cell.arm if cell.arm in (BASE, CORRELATION, LIBRARY, UNPRUNED) else "criterion"
 
 
 def _minutes(seconds: float) -> str:

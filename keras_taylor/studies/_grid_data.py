@@ -20,7 +20,7 @@ class GridData:
 
     Attributes:
         train: images `(n, height, width, 3)`, uint8, red, green and blue from 0 to 255, and classes `(n,)`.
-        test: the same.
+        test: other images and their classes, in the same form.
         classes: number of outputs of a net for them; by default the largest class of `train`, plus one.
     """
 
