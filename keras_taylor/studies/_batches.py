@@ -18,17 +18,20 @@ class Batches(keras.utils.PyDataset):
         batch_size: images in a batch; of fewer images, all.
         seed: of the order, and of what is done to each image.
         augment: whether images are mirrored at random, and moved by up to an eighth of their size.
+        most: an epoch ends after so many batches.
     """
 
-    def __init__(self, x: Any, y: Any, batch_size: int, seed: int, augment: bool) -> None:
+    def __init__(self, x: Any, y: Any, batch_size: int, seed: int, augment: bool, most: int | None = None) -> None:
         super().__init__()
+        self.most = most
         self.x, self.y, self.seed, self.augment = x, y, seed, augment
         self.batch_size = min(batch_size, len(x))
         self.epoch = 0
         self._order = self._drawn()
 
     def __len__(self) -> int:
-        return len(self.x) // self.batch_size
+        whole = len(self.x) // self.batch_size
+        return whole if self.most is None else min(whole, self.most)
 
     def __getitem__(self, number: int) -> tuple[Any, Any]:
         rows = self._order[number * self.batch_size :][: self.batch_size]

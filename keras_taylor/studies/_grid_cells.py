@@ -133,9 +133,9 @@ class Cells:
         name = "".join(letter if letter.isalnum() else "_" for letter in cell.data)
         return self.store.root / "bases" / f"{cell.net}-{name}-{cell.seed}-{digest(self._key(base))}.keras"
 
-    def _batches(self, cell: Cell, purpose: int) -> Batches:
+    def _batches(self, cell: Cell, purpose: int, most: int | None = None) -> Batches:
         recipe = self.recipes[cell.net]
-        return Batches(*self.data(cell).train, recipe.batch_size, 1000 * cell.seed + purpose, recipe.augment)
+        return Batches(*self.data(cell).train, recipe.batch_size, 1000 * cell.seed + purpose, recipe.augment, most)
 
     def _base(self, cell: Cell) -> dict[str, Any]:
         """A net that is trained on the task, for N epochs."""
@@ -198,9 +198,10 @@ class Cells:
         """The library's own recipe, call by call, with as many updates in all as the other arms have."""
         recipe, data = self.recipes[cell.net], self.data(cell)
         model = self._loaded(cell, recipe.learning_rate)
-        graph, given = maps_of(model), self._batches(cell, 2)
-        total = recipe.removals(count_maps(graph)) * recipe.updates
-        epochs = max(round(total / recipe.library_steps / len(given)), 1)
+        graph = maps_of(model)
+        each = max(round(recipe.removals(count_maps(graph)) * recipe.updates / recipe.library_steps), 1)
+        given = self._batches(cell, 2, most=each)  # less than an epoch is one, too
+        epochs = max(round(each / len(given)), 1)
         curve = [self._point(graph, data, recipe, 0, count_maps(graph))]
         for step in range(1, recipe.library_steps + 1):
             own = Recipe(constraints=Constraints(keep=dense_layers(graph)), keep_best=False)

@@ -114,8 +114,7 @@ def test_the_unpruned_net_is_trained_for_as_long(panel):
 
 def test_the_library_has_as_many_updates(panel):
     for curve in panel["arms"]["library"]:
-        steps = TRAIN // RECIPE.batch_size
-        assert [point["updates"] for point in curve] == [0, steps, 2 * steps]  # at least an epoch each
+        assert [point["updates"] for point in curve] == [0, 2, 4]  # each less than an epoch, which has 3
         assert all(b["macs"] <= 0.6 * a["macs"] for a, b in itertools.pairwise(curve))
 
 
@@ -283,7 +282,7 @@ def test_recipes_are_those_of_the_paper():
 def test_batches_are_whole_and_the_same_again():
     x, y = images(10)
     first, again = (Batches(x, y, 4, 3, True) for _ in range(2))
-    assert len(first) == 2
+    assert len(first) == 2 and len(Batches(x, y, 4, 3, True, most=1)) == 1
     stream, same = first.endless(), again.endless()
     seen = [next(stream) for _ in range(5)]
     assert all(np.array_equal(a, b) for one, other in zip(seen, same, strict=False) for a, b in zip(one, other, strict=True))
