@@ -83,11 +83,11 @@ def cost(panels: Sequence[Panel]) -> str:
         half = panel.accuracy(order[0], 0.5) if order else []
         if not half:
             continue
-        before = [100 * (b - a) for a, b in zip(half, panel.base, strict=True)]
-        text = f"{panel.name}: {title(order[0])} is {shown(before, 1)} points below the net before pruning"
+        before = [100 * (a - b) for a, b in zip(half, panel.base, strict=True)]
+        text = f"{panel.name}: {title(order[0])} is {_apart(before)} the net before pruning"
         if UNPRUNED in panel.curves and panel.accuracy(UNPRUNED, 0.5):
-            more = [100 * (b - a) for a, b in zip(half, panel.accuracy(UNPRUNED, 0.5), strict=True)]
-            text += f", and {shown(more, 1)} below the unpruned one after as many updates"
+            more = [100 * (a - b) for a, b in zip(half, panel.accuracy(UNPRUNED, 0.5), strict=True)]
+            text += f", and {_apart(more)} the unpruned one after as many updates"
         parts.append(text)
     return f"With half of the maps: {'; '.join(parts)}." if parts else ""
 
@@ -113,6 +113,12 @@ def _turned(panels: Sequence[Panel], a: str, b: str) -> list[str]:
     above = [panel.name for panel in panels if panel.clear(a, b) and panel.difference(a, b)[0] > 0]
     below = [panel.name for panel in panels if panel.clear(a, b) and panel.difference(a, b)[0] < 0]
     return [f"{title(a)} is above {title(b)} for {above[0]} and below for {below[0]}"] if above and below else []
+
+
+def _apart(points: Sequence[float]) -> str:
+    """`2.0 ± 0.5 points below`: a difference, with its direction in a word."""
+    below = float(np.mean(points)) < 0
+    return f"{shown([-one for one in points] if below else points, 1)} points {'below' if below else 'above'}"
 
 
 def _seeds(settings: Mapping[str, Any]) -> str:

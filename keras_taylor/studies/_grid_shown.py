@@ -45,7 +45,7 @@ def draw(figure: Any, values: Mapping[str, Any]) -> None:
     for row in axes:
         row[0].set_ylabel("accuracy on the test images, %")
     known = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=min(len(known), 5), fontsize=9)
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=min(len(known), 2 * len(panels)), fontsize=9)
 
 
 def _draw(axes: Any, panel: Panel, of: str) -> None:

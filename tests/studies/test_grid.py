@@ -256,6 +256,12 @@ def test_the_control_speaks_or_the_page_says_that_it_does_not():
     assert "AlexNet on flowers: NO" in answer(SETTINGS, {"panels": [equal]})[2]
 
 
+def test_what_half_of_the_maps_cost():
+    one = made_panel(taylor=(0.5, 0.0), unpruned=(0.4, 0.0))
+    found = answer(SETTINGS, {"panels": [one]})[-1]
+    assert "Taylor is 20.0 ± 0.0 points below the net before pruning, and 5.0 ± 0.0 points above the unpruned one" in found
+
+
 def test_the_papers_points_are_labelled():
     values = {"panels": [made_panel(taylor=(0.6, 0.0)), made_panel("vgg16", "birds", taylor=(0.6, 0.0))]}
     made = tables(SETTINGS, values)
