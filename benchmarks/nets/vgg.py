@@ -10,7 +10,7 @@ are kept: the test images choose nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import keras
 import numpy as np
@@ -18,31 +18,16 @@ import typer
 
 from benchmarks.runner import accuracy
 from keras_taylor._cli.sources.images import SCALED
-
-# Filters of each convolution; "pool" is a max-pooling of 2 x 2.
-CONFIGURATION = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512, "pool")
+from keras_taylor.studies._batches import augmented
+from keras_taylor.studies._vgg16 import convolutions
 
 
 def vgg(width: float, classes: int) -> keras.Model:
     """The net, with its filters times `width`."""
     x = inputs = keras.Input((32, 32, 3))
-    for step in CONFIGURATION:
-        if isinstance(step, str):
-            x = keras.layers.MaxPooling2D()(x)
-        else:
-            x = keras.layers.Conv2D(int(step * width), 3, padding="same", use_bias=False)(x)
-            x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = convolutions(x, width, batch_norm=True, initializer="glorot_uniform")
     x = keras.layers.Dense(classes, name="logits")(keras.layers.Flatten()(x))
     return keras.Model(inputs, x, name="vgg16")
-
-
-def augmented(x: Any, rng: np.random.Generator) -> Any:
-    """Each image mirrored or not, and moved by up to 4 pixels with zeros around."""
-    padded = np.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (32, 32), (1, 2))
-    top, left = rng.integers(0, 9, (2, len(x)))
-    moved = windows[np.arange(len(x)), top, left].transpose(0, 2, 3, 1)
-    return np.where(rng.random((len(x), 1, 1, 1)) < 0.5, moved[:, :, ::-1], moved)
 
 
 def main(
@@ -63,7 +48,7 @@ def main(
     optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
     for epoch in range(epochs):
-        model.fit(augmented(x, rng), arrays["y_train"], 128, initial_epoch=epoch, epochs=epoch + 1, verbose=2)
+        model.fit(augmented(x, rng, 4), arrays["y_train"], 128, initial_epoch=epoch, epochs=epoch + 1, verbose=2)
     print(f"accuracy on {len(x_test):,} test images: {accuracy(model, x_test, arrays['y_test']):.4f}")
     model.save(out)
 

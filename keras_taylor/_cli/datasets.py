@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from keras_taylor._cli.sources import digits, folder, npz, tfds
 from keras_taylor._cli.sources.images import Images, Wanted
@@ -16,6 +19,9 @@ _READ: dict[str, Callable[[str, Wanted], Images]] = {
     "folder": folder.read,
     "tfds": tfds.read,
 }
+
+PAPER_SPLITS = {"oxford_flowers102": ("train+validation", "test"), "caltech_birds2011": ("train", "test")}
+"""What Molchanov et al. trained and tested on: 2,040 and 6,149 flowers, 5,994 and 5,794 birds."""
 
 
 def load(source: str, model: Any, *, scaling: str = "none", batch_size: int = 32, seed: int = 0) -> Images:
@@ -51,6 +57,35 @@ def load(source: str, model: Any, *, scaling: str = "none", batch_size: int = 32
             "outputs. Train the model on these classes first."
         )
     return found
+
+
+def pixels(source: str, size: int) -> Images:
+    """The images that `source` names as arrays, uint8, red, green and blue from 0 to 255.
+
+    Args:
+        source: as `load` takes it. Of `tfds:oxford_flowers102` and `tfds:caltech_birds2011` those parts are read that Molchanov
+            et al. trained and tested on.
+        size: height and width of images that are read from disk; those in an .npz file come as they are.
+
+    Raises:
+        BadInput: a source that is not there, or that has no such images.
+        UnknownName: a kind of source that does not exist.
+        MissingPackage: the package that reads this kind of source is not installed.
+    """
+    kind, name = kind_and_name(source)
+    wanted = Wanted((size, size, 3), dtype="uint8")
+    if kind == "npz":
+        wanted = replace(wanted, shape=npz.image_shape(name))
+    found = tfds.read(name, wanted, PAPER_SPLITS.get(name)) if kind == "tfds" else _READ[kind](name, wanted)
+    return Images(_in_memory(found.train, source), _in_memory(found.test, source), found.classes)
+
+
+def _in_memory(part: Any, source: str) -> tuple[Any, Any]:
+    """Images and classes as two arrays."""
+    x, y = part if isinstance(part, tuple) else map(np.concatenate, zip(*part.as_numpy_iterator(), strict=True))
+    if x.dtype != np.uint8:  # digits
+        raise BadInput(f"data must have images of whole numbers from 0 to 255 (uint8). Received: {x.dtype} in {source!r}.")
+    return x, np.asarray(y)
 
 
 def _image_shape(model: Any) -> tuple[int, int, int]:

@@ -118,7 +118,7 @@ def _applications() -> list[str]:
     return []
 
 
-def _checked(check: Callable[..., object]) -> Callable[..., object]:
+def checked(check: Callable[..., object]) -> Callable[..., object]:
     """A callback of an option: the value as it came, if `check` does not object."""
 
     def callback(value: object) -> object:
@@ -135,16 +135,16 @@ Model = Annotated[
     str,
     typer.Option(
         "--model",
-        callback=_checked(_check_model),
+        callback=checked(_check_model),
         help="A .keras file with a classifier of one input, or applications:NAME with ImageNet's weights.",
     ),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(callback=_checked(_check_model), metavar="MODEL", help="A .keras file, or applications:NAME.")
+    str, typer.Argument(callback=checked(_check_model), metavar="MODEL", help="A .keras file, or applications:NAME.")
 ]
 Data = Annotated[
     str,
-    typer.Option("--data", callback=_checked(kind_and_name), help="digits, npz:PATH (x_train, ...), folder:PATH or tfds:NAME."),
+    typer.Option("--data", callback=checked(kind_and_name), help="digits, npz:PATH (x_train, ...), folder:PATH or tfds:NAME."),
 ]
 Output = Annotated[
     Path, typer.Option(file_okay=False, help="Folder for this model and these data; the same command goes on there.")
@@ -152,29 +152,29 @@ Output = Annotated[
 Scaling = Annotated[
     str,
     typer.Option(
-        callback=_checked(_check_name("scaling", SCALINGS)),
+        callback=checked(_check_name("scaling", SCALINGS)),
         help=f"What the model wants images of 0 to 255 as: {', '.join(SCALINGS)}.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at once, in training and scoring.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of repetitions.")]
 Examples = Annotated[int, typer.Option(min=2, help="Training images of a sample.")]
-Targets = Annotated[str, typer.Option(callback=_checked(_check_targets), help="Shares of the MACs to keep; 1 is unpruned.")]
-Budgets = Annotated[str, typer.Option(callback=_checked(_check_shares), help="Budgets: shares of the MACs that are kept.")]
-Removals = Annotated[str, typer.Option(callback=_checked(_check_shares), help="Shares of every layer's channels that go.")]
-Weights = Annotated[str, typer.Option(callback=_checked(_check_weights), help="Values of lambda to choose from.")]
+Targets = Annotated[str, typer.Option(callback=checked(_check_targets), help="Shares of the MACs to keep; 1 is unpruned.")]
+Budgets = Annotated[str, typer.Option(callback=checked(_check_shares), help="Budgets: shares of the MACs that are kept.")]
+Removals = Annotated[str, typer.Option(callback=checked(_check_shares), help="Shares of every layer's channels that go.")]
+Weights = Annotated[str, typer.Option(callback=checked(_check_weights), help="Values of lambda to choose from.")]
 Quantizers = Annotated[
-    str, typer.Option(callback=_checked(_check_names("quantizer", QUANTIZERS)), help=f"Of {', '.join(QUANTIZERS)}.")
+    str, typer.Option(callback=checked(_check_names("quantizer", QUANTIZERS)), help=f"Of {', '.join(QUANTIZERS)}.")
 ]
-Orders = Annotated[str, typer.Option(callback=_checked(_check_names("order", ORDERS)), help=f"Of {', '.join(ORDERS)}.")]
+Orders = Annotated[str, typer.Option(callback=checked(_check_names("order", ORDERS)), help=f"Of {', '.join(ORDERS)}.")]
 CriterionName = Annotated[
-    str, typer.Option(callback=_checked(_check_criterion), help="What scores channels: taylor_gate, taylor, taylor2, l1, ...")
+    str, typer.Option(callback=checked(_check_criterion), help="What scores channels: taylor_gate, taylor, taylor2, l1, ...")
 ]
 RepairMethod = Annotated[
     str,
-    typer.Option(callback=_checked(_check_name("repair", REPAIRS)), help=f"What refits a pruned model: {', '.join(REPAIRS)}."),
+    typer.Option(callback=checked(_check_name("repair", REPAIRS)), help=f"What refits a pruned model: {', '.join(REPAIRS)}."),
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(callback=_checked(_check_rate), help="Fine-tune with Adam at this rate instead of the model's own optimizer."),
+    typer.Option(callback=checked(_check_rate), help="Fine-tune with Adam at this rate instead of the model's own optimizer."),
 ]

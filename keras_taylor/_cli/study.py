@@ -22,6 +22,7 @@ from keras_taylor._cli.options import (
     numbers,
 )
 from keras_taylor._cli.sources.kinds import require_reader
+from keras_taylor._cli.study_grid import grid
 from keras_taylor._output.optional import require
 
 app = typer.Typer(
@@ -132,3 +133,7 @@ _register(
     epochs=(Epochs, 10),
     epochs_before=(EpochsBefore, None),
 )
+app.command(
+    epilog="Example: keras-taylor study grid --data npz:flowers.npz --data npz:cifar10.npz --recipe small --width 0.25 "
+    "--size 64 --output runs/grid"
+)(grid)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -129,6 +130,22 @@ class ChannelGraph(Result):
     def keep_labels(self, keep_channels: Keep) -> Keep:
         """A boolean per label from a boolean per channel."""
         return keep_channels[self.channel]
+
+    def locking(self, producers: Collection[str], detail: str) -> ChannelGraph:
+        """This graph with all channels of some producers locked, too.
+
+        Args:
+            producers: names of the operations that give birth to the channels.
+            detail: why, for people to read.
+        """
+        made = copy.copy(self)
+        made.locks = self.locks.copy()
+        for ids, name in self.births:
+            if name in producers:
+                found = self.channel[ids]
+                made.locks[found[made.locks[found] == ""]] = Lock(detail)
+        made.groups = made._groups()
+        return made
 
     def _locks(self, labels: Labeller) -> NDArray[np.object_]:
         reasons = np.full(self.channels, "", dtype=object)

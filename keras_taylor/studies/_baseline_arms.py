@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_taylor._keras.batches import class_indices
 from keras_taylor._keras.compilation import from_own_config
 from keras_taylor._keras.identity import described, described_data
 from keras_taylor._keras.model import compile_options
@@ -25,6 +24,7 @@ from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.gentle_rate import gentle_rate
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._run.report import Stage
+from keras_taylor.studies._accuracy import accuracy
 from keras_taylor.studies._baseline_shown import (
     BASE,
     CONTINUED,
@@ -224,14 +224,6 @@ def pruning_macs(stages: Sequence[Stage], taught: bool) -> int:
         teacher = full if taught and after.macs < full else 0
         found += (after.epochs - before.epochs) * (PASSES * after.macs + teacher)
     return found
-
-
-def accuracy(model: Any, x: Any, y: Any, batch_size: int) -> float:
-    """The share of examples whose largest output is that of their class; an output that is not finite is wrong."""
-    outputs = np.asarray(keras.tree.flatten(model.predict(x, batch_size=batch_size, verbose=0))[0])
-    outputs = outputs.reshape(len(x), -1)
-    right = (outputs.argmax(-1) == class_indices(y).ravel()) & np.isfinite(outputs).all(-1)
-    return float(right.mean())
 
 
 class _Bar(keras.callbacks.Callback):

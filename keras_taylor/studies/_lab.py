@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from rich.console import Console
 from keras_taylor._keras.batches import batches
 from keras_taylor._keras.identity import described_data, identity_of
 from keras_taylor._keras.progress import progress_bar, verbosity
-from keras_taylor._output.run_dir import as_json, check_same, read_json, writable_folder, write_json
+from keras_taylor._output.run_dir import as_json
 from keras_taylor._plan.constraints import Constraints
 from keras_taylor._plan.plan import plan
 from keras_taylor._plan.pruning_plan import to_mask
@@ -34,6 +32,7 @@ from keras_taylor.criteria import Criterion
 from keras_taylor.errors import BadInput, NonFiniteScores, whole_number
 from keras_taylor.studies._masked import Masked
 from keras_taylor.studies._statistics import Array, Ranks
+from keras_taylor.studies._store import Store, versions
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -71,7 +70,7 @@ class Lab:
         batch_size: int,
         verbose: str | int,
     ) -> None:
-        self.seeds = _checked_seeds(seeds)
+        self.seeds = checked_seeds(seeds)
         self.graph = as_graph(model)
         self.model = model = self.graph.model
         if not model.compiled:
@@ -87,16 +86,14 @@ class Lab:
         if not len(self.ranks.free):
             raise BadInput(f"The model must have channels that may go. Received: {model.name!r}, where all are locked.")
         self.masked = Masked(self.graph)
-        self.root = writable_folder(run_dir, ("measured",))
         options = {} if examples is None else {"examples": self.examples}
         options["batch_size"] = self.batch_size
         self.settings = {"model": model.name, "data": len(self.x), **options}
         identity = as_json(identity_of(model, self.graph.fingerprint, {"data": (self.x, self.y)}, options))
         identity["compiled"].pop("optimizer")  # a study that trains has it among what its measurements depend on
         identity["model"].pop("name")  # Keras counts
-        self.identity = identity | {"versions": {name: version(name) for name in ("keras", "keras-taylor", "tensorflow")}}
-        if (self.root / "lab.json").exists():
-            check_same(self.root, "studies", read_json(self.root / "lab.json"), self.identity)
+        self.identity = identity | {"versions": versions()}
+        self.store = Store(run_dir, "lab.json", "studies", self.identity)
         self.console = Console(quiet=not self.verbose, highlight=False, markup=False, soft_wrap=True)
 
     def kept(self, what: str, key: Mapping[str, Any], measure: Callable[[], Any], say: bool = True) -> Any:
@@ -108,16 +105,13 @@ class Lab:
             measure: called if need be.
             say: whether to say so.
         """
-        path = self._path(what, key)
-        if not path.exists():
-            if say:
-                self._say(what, key)
-            self._store(what, key, measure())
-        return read_json(path)["value"]
+        if say and not self.store.has(what, key):
+            self._say(what, key)
+        return self.store.kept(what, key, measure)
 
     def is_kept(self, what: str, key: Mapping[str, Any]) -> bool:
         """Whether `kept` would find this measurement in the folder."""
-        return self._path(what, key).exists()
+        return self.store.has(what, key)
 
     def sample(self, seed: int, half: int | None = None) -> Rows:
         """Numbers of the examples of a sample; those at even or odd places for half 0 or 1."""
@@ -155,7 +149,7 @@ class Lab:
             one = criteria[label]
             return {"criterion": _name(one), **one.settings(), **key}
 
-        missing = [label for label in criteria if not self._path("scores", key_of(label)).exists()]
+        missing = [label for label in criteria if not self.store.has("scores", key_of(label))]
         blind = [label for label in missing if not criteria[label].needs_data]
         for labels in [[label] for label in blind] + [[label for label in missing if label not in blind]]:
             if not labels:
@@ -177,11 +171,11 @@ class Lab:
             except BadInput:
                 if labels[0] not in blind:
                     raise
-                self._store("scores", key_of(labels[0]), None)
+                self.store.put("scores", key_of(labels[0]), None)
                 continue
             for label, scores in found.items():
-                self._store("scores", key_of(label), scores.values.tolist())
-        values = {label: read_json(self._path("scores", key_of(label)))["value"] for label in criteria}
+                self.store.put("scores", key_of(label), scores.values.tolist())
+        values = {label: self.store.get("scores", key_of(label)) for label in criteria}
         return {label: np.array(value) for label, value in values.items() if value is not None}
 
     def mask(self, values: Array, share: float, rank: str = "saving") -> Mask:
@@ -255,15 +249,6 @@ class Lab:
     def _say(self, what: str, key: Mapping[str, Any]) -> None:
         self.console.print(f"{what}: {', '.join(f'{name} {value}' for name, value in key.items() if value is not None)}")
 
-    def _store(self, what: str, key: Mapping[str, Any], value: Any) -> None:
-        if not (self.root / "lab.json").exists():
-            write_json(self.root / "lab.json", self.identity)
-        write_json(self._path(what, key), {"what": what, "key": as_json(key), "value": as_json(value)})
-
-    def _path(self, what: str, key: Mapping[str, Any]) -> Path:
-        digest = hashlib.sha256(json.dumps(as_json(key), sort_keys=True).encode()).hexdigest()[:12]
-        return self.root / "measured" / f"{what.replace(' ', '_')}-{digest}.json"
-
 
 def _name(criterion: Criterion) -> str:
     """The class; one from elsewhere may share its name with another, and may have been changed."""
@@ -313,7 +298,7 @@ def check_shares(shares: Sequence[float]) -> list[float]:
     return found
 
 
-def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+def checked_seeds(seeds: Sequence[int]) -> list[int]:
     """The seeds, if there are any, and none twice."""
     if not isinstance(seeds, Iterable):
         raise BadInput(f"seeds must be a sequence, one for each sample. Received: {seeds!r}. Write range({seeds!r}).")

@@ -18,7 +18,7 @@ from keras_taylor._output.figures import write_figure
 from keras_taylor._output.files import write_text
 from keras_taylor._output.results import StoredResult
 from keras_taylor._output.run_dir import as_json
-from keras_taylor.studies import _baseline_shown, _blend_shown, _correlation_shown, _disagree_shown, _obd_shown
+from keras_taylor.studies import _baseline_shown, _blend_shown, _correlation_shown, _disagree_shown, _grid_shown, _obd_shown
 from keras_taylor.studies._study_table import StudyTable
 
 # Each has TITLE, SIZE (of the figure, in inches), tables(settings, values), answer(settings, values), draw(figure, values).
@@ -27,6 +27,7 @@ _SHOWN: dict[str, ModuleType] = {
     "blend": _blend_shown,
     "correlation": _correlation_shown,
     "disagree": _disagree_shown,
+    "grid": _grid_shown,
     "obd": _obd_shown,
 }
 

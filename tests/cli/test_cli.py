@@ -4,13 +4,16 @@ import errno
 import sys
 
 import keras
+import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from typer.testing import CliRunner
 
 from keras_taylor._cli import models
 from keras_taylor._cli.app import app
 from keras_taylor._repair import methods
 from keras_taylor.errors import BadInput
+from keras_taylor.studies import _grid_net
 
 
 def digits_net():
@@ -114,6 +117,51 @@ def test_the_study_that_trains(tmp_path, digits_model, monkeypatch):
     assert again.exit_code == 0 and "uniform width, seed 0" in result.output and "uniform width, seed 0" not in again.output
     result = CliRunner().invoke(app, ["study", "correlation", *options[2:10], "--examples", "64"])
     assert result.exit_code == 2 and "settings.examples was absent and is 64" in result.output
+
+
+def tiny_net(self, classes):
+    """Stands in for AlexNet and VGG-16."""
+    inputs = keras.Input((self.size, self.size, 3))
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.GlobalAveragePooling2D()(x)), name=self.name)
+
+
+def test_study_grid(tmp_path, monkeypatch):
+    monkeypatch.setattr(_grid_net.Net, "made", tiny_net)
+    x, y = np.random.default_rng(0).integers(0, 256, (16, 40, 40, 3)).astype("uint8"), np.arange(16) % 2
+    np.savez(tmp_path / "noise.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    options = ["study", "grid", "--data", f"npz:{tmp_path / 'noise.npz'}", "--output", str(tmp_path / "out"), "--size", "32"]
+    options += ["--recipe", "small", "--net", "vgg16", "--criterion", "magnitude,unpruned", "--epochs", "1", "--updates", "1"]
+    options += ["--maps", "4", "--until", "0.5", "--oracle-examples", "0", "--batch-size", "8"]
+    result = CliRunner().invoke(app, options)
+    assert result.exit_code == 0, result.output
+    assert "3/3 VGG-16 on noise, seed 0: unpruned, N + M" in result.output and "trained from scratch" in result.output
+    assert {"grid.json", "grid.md", "grid.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    again = CliRunner().invoke(app, options)
+    assert again.exit_code == 0 and "3/3" not in again.output, again.output
+    result = CliRunner().invoke(app, [*options, "--updates", "2"])
+    assert result.exit_code == 2 and "recipes.vgg16.updates was 1 and is 2" in result.output
+
+
+def test_study_grid_tries_the_papers_data_and_stores_nothing(tmp_path, monkeypatch):
+    """The whole command up to the first removal, on images that TFDS makes up."""
+    monkeypatch.setattr(_grid_net.Net, "made", tiny_net)
+    options = ["study", "grid", "--output", str(tmp_path / "out"), "--dry-run", "--weights", "vgg16=none,alexnet=none"]
+    with tfds.testing.mock_data(num_examples=40):
+        result = CliRunner().invoke(app, options, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.output.split())
+    for words in (
+        "AlexNet on oxford_flowers102",
+        "VGG-16 on caltech_birds2011",
+        "2,040 + 6,149",
+        "5,994 + 5,794",
+        "In all, for 1 seed",
+    ):
+        assert words in text
+    assert not (tmp_path / "out").exists()
+    result = CliRunner().invoke(app, options[:-2])
+    assert result.exit_code == 2 and "weights must be given for each net" in result.output
 
 
 def test_a_study_names_models_that_exist(tmp_path):

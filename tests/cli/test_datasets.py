@@ -162,3 +162,81 @@ def test_what_cannot_be_used(tmp_path):
         datasets.load("digits", net((8, 8, 1), 10), scaling="0-1")
     with pytest.raises(BadInput, match="one known shape"):
         datasets.load("digits", net((None, None, 1), 10))
+
+
+class OxfordFlowers102(tfds.core.GeneratorBasedBuilder):
+    """A stand-in with the name and the parts of the real one, to prepare a folder with."""
+
+    name = "oxford_flowers102"
+    VERSION = tfds.core.Version("2.1.1")
+    PARTS = {"train": 4, "validation": 3, "test": 5}
+
+    def _info(self):
+        features = {
+            "file_name": tfds.features.Text(),
+            "image": tfds.features.Image(),
+            "label": tfds.features.ClassLabel(num_classes=102),
+        }
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label"))
+
+    def _split_generators(self, dl_manager):
+        return {part: self._generate_examples(part) for part in self.PARTS}
+
+    def _generate_examples(self, part):
+        for i in range(self.PARTS[part]):
+            image = np.full((20 + i, 30, 3), 10 * i + len(part), "uint8")
+            yield f"{part}{i}", {"file_name": f"{part}{i}", "image": image, "label": i}
+
+
+def test_pixels_of_a_prepared_folder_are_those_of_the_papers_parts(tmp_path, monkeypatch):
+    tfds.disable_progress_bar()
+    OxfordFlowers102(data_dir=tmp_path).download_and_prepare()
+    real = tfds.builder
+    monkeypatch.setattr(tfds, "builder", lambda name: real(name, data_dir=tmp_path))
+    found = datasets.pixels("tfds:oxford_flowers102", 16)
+    assert found.classes == 102 and found.train[0].shape == (7, 16, 16, 3) and found.test[0].shape == (5, 16, 16, 3)
+    assert found.train[0].dtype == np.uint8
+    values = {"train": 5, "validation": 10, "test": 4}  # what the images of each part hold: 10 * label + this
+    assert (
+        sorted((found.train[0].mean((1, 2, 3)) - 10 * found.train[1]).tolist())
+        == [values["train"]] * 4 + [values["validation"]] * 3
+    )
+    assert (found.test[0].mean((1, 2, 3)) - 10 * found.test[1]).tolist() == [values["test"]] * 5
+
+
+@pytest.mark.parametrize(("name", "classes"), [("oxford_flowers102", 102), ("caltech_birds2011", 200)])
+def test_pixels_of_the_papers_data(name, classes):
+    with tfds.testing.mock_data(num_examples=3):
+        found = datasets.pixels(f"tfds:{name}", 16)
+    assert found.classes == classes and found.test[0].shape == (3, 16, 16, 3) and found.train[0].dtype == np.uint8
+
+
+def test_tfds_without_a_network(tmp_path, monkeypatch):
+    real = tfds.builder
+    monkeypatch.setattr(tfds, "builder", lambda name: real(name, data_dir=tmp_path))
+
+    def unreachable(self, **options):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", unreachable)
+    with pytest.raises(BadInput) as caught:
+        datasets.pixels("tfds:oxford_flowers102", 16)
+    for words in ("no route to host", "tfds build oxford_flowers102", f"into {str(tmp_path)!r}", "TFDS_DATA_DIR"):
+        assert words in str(caught.value)
+
+
+def test_pixels_of_files(tmp_path):
+    x = np.arange(2 * 9 * 7 * 3, dtype="uint8").reshape(2, 9, 7, 3)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=[[0], [1]], x_test=x, y_test=[1, 0])
+    found = datasets.pixels(f"npz:{tmp_path / 'a.npz'}", 16)
+    np.testing.assert_array_equal(found.train[0], x)
+    assert found.train[0].dtype == np.uint8 and found.train[1].tolist() == [0, 1] and found.classes == 2
+    save_images(tmp_path / "images" / "train")
+    save_images(tmp_path / "images" / "test", count=2)
+    found = datasets.pixels(f"folder:{tmp_path / 'images'}", 8)
+    assert found.train[0].shape == (15, 8, 8, 3) and found.test[0].dtype == np.uint8
+    np.savez(tmp_path / "b.npz", x_train=x / 255, y_train=[0, 1], x_test=x / 255, y_test=[1, 0])
+    np.savez(tmp_path / "c.npz", x_train=x[0], y_train=[0], x_test=x[0], y_test=[1])
+    for name, message in (("npz:b.npz", "Received: float64"), ("npz:c.npz", "must have the shape"), ("digits", "8k, 8k, 1")):
+        with pytest.raises(BadInput, match=message):
+            datasets.pixels(name.replace(":", f":{tmp_path}/"), 16)

@@ -1,5 +1,6 @@
 """Help, version and mistakes in the arguments come without Keras and TensorFlow, and what is known without them is right."""
 
+import dataclasses
 import inspect
 import json
 import subprocess
@@ -11,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from keras_taylor import studies
-from keras_taylor._cli import datasets, options
+from keras_taylor._cli import datasets, options, study_grid
 from keras_taylor._cli.app import app
 from keras_taylor._cli.sources import kinds
 from keras_taylor._cli.sources.images import SCALED
@@ -21,10 +22,17 @@ from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.score import DEFAULT_CRITERION
 from keras_taylor._sweep.grid import ORDERS
 from keras_taylor.quantizers import registered
+from keras_taylor.studies._grid_arms import ARMS
+from keras_taylor.studies._grid_needs import IMAGES
+from keras_taylor.studies._grid_net import TITLES
+from keras_taylor.studies._grid_recipe import RECIPES, GridRecipe
 
-COMMANDS = ["demo", "trace", "sweep", *(f"study {name}" for name in studies.__all__ if name.islower())]
+# Those that look at a model of yours.
+STUDIES = [name for name in studies.__all__ if name.islower() and not name.startswith("grid")]
+COMMANDS = ["demo", "trace", "sweep", *(f"study {name}" for name in STUDIES), "study grid"]
 SWEEP = "sweep --model model.keras --data digits --output out"
 STUDY = "study blend --model model.keras --data digits --output out"
+GRID = "study grid --output out"
 MISTAKES = {
     "--nothing": "No such option",
     "swep": "Did you mean 'sweep'?",
@@ -59,6 +67,17 @@ MISTAKES = {
     f"{STUDY} --weights 0,-1": "must be numbers of at least 0",
     f"{STUDY} --folds 1": "Invalid value for '--folds'",
     "study baseline --model model.keras --data digits --output out --epochs-before 0": "Invalid value for '--epochs-before'",
+    f"{GRID} --data npz:none.npz": "where no file is",
+    f"{GRID} --data digits": "three colours",
+    f"{GRID} --data tfds:a --data tfds:a": "must have different names",
+    f"{GRID} --net vgg": "Did you mean 'vgg16'?",
+    f"{GRID} --criterion taylr": "Did you mean 'taylor'?",
+    f"{GRID} --recipe papr": "Did you mean 'paper'?",
+    f"{GRID} --weights vgg16": "NET=imagenet",
+    f"{GRID} --weights vgg=imagenet": "Did you mean 'vgg16'?",
+    f"{GRID} --epochs 0": "Invalid value for '--epochs'",
+    f"{GRID} --updates 0": "Invalid value for '--updates'",
+    f"{GRID} --until 1": "Invalid value for '--until'",
 }
 SCRIPT = """
 import json, os, sys
@@ -88,7 +107,7 @@ def answers(tmp_path_factory):
 
 def test_nothing_imports_keras_or_tensorflow(answers):
     assert {line: slow for line, (_, _, slow) in answers.items() if slow} == {}
-    assert len(answers) == len(MISTAKES) + 13
+    assert len(answers) == len(MISTAKES) + 14
 
 
 @pytest.mark.parametrize("line", MISTAKES)
@@ -125,12 +144,14 @@ def test_what_is_known_without_imports():
     assert options.REPAIRS == ("auto", "none", *METHODS)
     assert tuple(SCALED) == kinds.SCALINGS
     assert tuple(datasets._READ) == kinds.KINDS
+    assert study_grid.NETS == tuple(TITLES) and study_grid.ARMS == ARMS and study_grid.RECIPES == tuple(RECIPES)
+    assert set(datasets.PAPER_SPLITS) == {source.partition(":")[2] for source in study_grid.PAPER} == set(IMAGES)
     assert Recipe().criterion.name == DEFAULT_CRITERION
     builders = {name for name in dir(keras.applications) if callable(getattr(keras.applications, name))}
     assert set(options._applications()) == builders
 
 
-@pytest.mark.parametrize("name", [name for name in studies.__all__ if name.islower()])
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_study_has_the_options_of_its_function(name):
     command = typer.main.get_command(study_app).commands[name]
     ours = {one.name for one in command.params} - {"model", "data", "output", "scaling", "help"}
@@ -142,6 +163,12 @@ def test_a_study_has_the_options_of_its_function(name):
             default = function[one.name].default
             assert found == (list(default) if isinstance(default, tuple) else default), one.name
     assert len(function["seeds"].default) == next(one.default for one in command.params if one.name == "seeds")
+
+
+def test_study_grid_has_the_options_of_its_recipe():
+    ours = {one.name for one in typer.main.get_command(study_app).commands["grid"].params}
+    others = {"momentum", "weight_decay", "library_steps", "augment", "cosine"}
+    assert {entry.name for entry in dataclasses.fields(GridRecipe)} - others <= ours
 
 
 def test_where_keras_cannot_be_found_its_models_are_not_guessed(monkeypatch, tmp_path):

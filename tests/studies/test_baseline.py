@@ -14,6 +14,7 @@ from keras_taylor._rebuild.rebuild import drawn_anew
 from keras_taylor._run.report import Stage
 from keras_taylor.errors import BadInput, InfeasibleTarget
 from keras_taylor.studies import _baseline_arms, _baseline_shown
+from keras_taylor.studies._accuracy import accuracy
 from keras_taylor.studies._baseline_shown import BASE, CONTINUED, FALLING, MINOR, PRUNED, RESTARTED, UNIFORM
 from keras_taylor.studies._lab import Lab
 from keras_taylor.studies._uniform import uniform
@@ -277,7 +278,7 @@ def test_outputs_that_are_not_finite_are_wrong(model):
     x, y = OPTIONS["validation_data"]
     broken = keras.models.clone_model(model)
     broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
-    assert _baseline_arms.accuracy(broken, x, np.zeros_like(y), 16) == 0
+    assert accuracy(broken, x, np.zeros_like(y), 16) == 0
 
 
 @pytest.mark.parametrize(

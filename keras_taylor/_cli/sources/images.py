@@ -40,17 +40,21 @@ class Wanted:
             keras.applications).
         batch_size: images in a batch of a data set that is read from disk.
         seed: of the order of a data set that is read from disk.
+        dtype: of the images: `"float32"`, or `"uint8"` for values of 0 to 255 that are not scaled.
     """
 
     shape: tuple[int, int, int]
     scaling: str = "none"
     batch_size: int = 32
     seed: int = 0
+    dtype: str = "float32"
 
     def scaled(self, x: Any) -> Any:
-        """The images in float32, with their values scaled: an array of an array, a tensor of a tensor."""
+        """The images with their values scaled: an array of an array, a tensor of a tensor."""
         if isinstance(x, np.ndarray):
-            return SCALED[self.scaling](np.asarray(x, "float32"))
+            return SCALED[self.scaling](np.asarray(x, self.dtype))
         import tensorflow as tf  # slow to import, and not needed for arrays
 
+        if self.dtype == "uint8":
+            return tf.cast(tf.clip_by_value(tf.round(x), 0, 255), tf.uint8)
         return SCALED[self.scaling](tf.cast(x, tf.float32))

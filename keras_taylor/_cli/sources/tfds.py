@@ -11,19 +11,21 @@ from keras_taylor._output.optional import optional
 from keras_taylor.errors import BadInput
 
 
-def read(name: str, wanted: Wanted) -> Images:
-    """The data set's parts `train` and `test` or `validation`; a fifth is held back where there is one part alone."""
+def read(name: str, wanted: Wanted, splits: tuple[str, str] | None = None) -> Images:
+    """The data set's parts `train` and `test` or `validation`; a fifth is held back where there is one part alone.
+
+    Args:
+        name: of the data set.
+        wanted: how the model takes its images.
+        splits: other parts to train and to test on, as TFDS writes them: `("train+validation", "test")`.
+    """
     tfds = optional("tensorflow_datasets", "datasets")
-    try:
-        builder = tfds.builder(name)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise BadInput(f"tfds: must name a data set. Received: {name!r} ({str(error).splitlines()[0]}).") from None
-    builder.download_and_prepare()
-    if not builder.info.supervised_keys or "train" not in builder.info.splits:
+    builder = _prepared(tfds, name)
+    if not builder.info.supervised_keys or (splits is None and "train" not in builder.info.splits):
         raise BadInput(f"A data set must have labels and a part 'train'. Received: {name!r} with {list(builder.info.splits)}.")
-    splits = ("train", next((part for part in ("test", "validation") if _labelled(builder, part)), None))
-    if splits[1] is None:
-        splits = ("train[:80%]", "train[80%:]")
+    if splits is None:
+        test_part = next((part for part in ("test", "validation") if _labelled(builder, part)), None)
+        splits = ("train[:80%]", "train[80%:]") if test_part is None else ("train", test_part)
 
     def prepare(x: Any, y: Any) -> tuple[Any, Any]:
         return wanted.scaled(tf.image.resize(_coloured(x, wanted.shape[2]), wanted.shape[:2])), y
@@ -40,6 +42,25 @@ def read(name: str, wanted: Wanted) -> Images:
     train = train.shuffle(1024, seed=wanted.seed)
     first, second = (part.map(prepare).batch(wanted.batch_size).prefetch(tf.data.AUTOTUNE) for part in (train, test))
     return Images(first, second, builder.info.features[builder.info.supervised_keys[1]].num_classes)
+
+
+def _prepared(tfds: Any, name: str) -> Any:
+    """The builder of a data set whose files are there, if need be after a download."""
+    try:
+        builder = tfds.builder(name)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise BadInput(f"tfds: must name a data set. Received: {name!r} ({str(error).splitlines()[0]}).") from None
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # what a download raises without a network is no one class
+        reason, folder = (str(error).splitlines() or [""])[0][:200], str(builder.data_dir)
+        raise BadInput(
+            f"tfds: must name a data set that is prepared, or that can be downloaded. Received: {name!r}, for which {folder!r} "
+            f"has no files, and {type(error).__name__}: {reason}. By hand: run `tfds build {name}` where there is a network, "
+            f"and copy the folder that it makes, ~/tensorflow_datasets/{name}, into {folder.split(f'/{name}')[0]!r} here, or "
+            "into any folder that the environment variable TFDS_DATA_DIR names."
+        ) from error
+    return builder
 
 
 def _labelled(builder: Any, part: str) -> bool:
