@@ -16,7 +16,8 @@ RECIPES = {
     "with labels beside": kt.Recipe(distill=kt.Distill(labels=0.1), keep_best=False),
     "without distillation": kt.Recipe(distill=None, keep_best=False),
     "at the full rate": kt.Recipe(gentle=False, keep_best=False),
-    "quick repair": kt.Recipe(repair=kt.repairs.Auto(seconds=None), keep_best=False),
+    "tuned first": kt.Recipe(repair=("lstsq", kt.repairs.Tune(seconds=120)), keep_best=False),
+    "two steps": kt.Recipe(schedule=kt.Schedule.geometric(2), keep_best=False),
     "five even steps": kt.Recipe(schedule=EVENLY, keep_best=False),
     "plain fine-tuning": kt.Recipe(repair=None, distill=None, gentle=False, keep_best=False, schedule=EVENLY),
 }
