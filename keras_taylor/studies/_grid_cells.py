@@ -204,7 +204,7 @@ class Cells:
         epochs = max(round(each / len(given)), 1)
         curve = [self._point(graph, data, recipe, 0, count_maps(graph))]
         for step in range(1, recipe.library_steps + 1):
-            own = Recipe(constraints=Constraints(keep=dense_layers(graph)), keep_best=False)
+            own = Recipe(constraints=Constraints(keep=dense_layers(graph)), examples=recipe.examples, keep_best=False)
             try:
                 result = fit_with_pruning(
                     graph.model,
