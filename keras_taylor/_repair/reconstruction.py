@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_taylor._keras.heads import TO_LOGITS, output_kinds
 from keras_taylor._keras.program import Tensor, functional, infer
 from keras_taylor._rebuild.rebuild import flat_names
+from keras_taylor._record.folded_batchnorm import FoldedInference
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import listed, unknown_name
 from keras_taylor.rules import Keep, Step
@@ -60,6 +61,7 @@ class Reconstruction:
     ) -> None:
         self.places = _places(graph, keep, small, dict(weights or {}))
         self._graph, self._small = graph, small
+        self._folded = FoldedInference(graph)  # the original's weights stay what they are
 
     def layers(self) -> list[Any]:
         """The layers of the small model, in the order in which they run."""
@@ -68,7 +70,7 @@ class Reconstruction:
 
     def targets(self, batch: Sequence[Any]) -> list[Any]:
         """What the small model should compute at each place, in float32."""
-        found = self._graph.program.run(batch, infer, [place.original for place in self.places])
+        found = self._graph.program.run(batch, self._folded, [place.original for place in self.places])
         return [tf.stop_gradient(_kept(_natural(x, one), one)) for x, one in zip(found, self.places, strict=True)]
 
     def distances(self, batch: Sequence[Any], targets: Sequence[Any]) -> Any:
