@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -81,8 +82,11 @@ def pixels(source: str, size: int) -> Images:
 
 
 def _in_memory(part: Any, source: str) -> tuple[Any, Any]:
-    """Images and classes as two arrays."""
+    """Images and classes as two arrays; those that were read shuffled in an order that depends on nothing but the images."""
     x, y = part if isinstance(part, tuple) else map(np.concatenate, zip(*part.as_numpy_iterator(), strict=True))
+    if not isinstance(part, tuple):
+        order = np.argsort([hashlib.sha256(image.tobytes()).hexdigest() for image in x], kind="stable")
+        x, y = x[order], y[order]
     if x.dtype != np.uint8:  # digits
         raise BadInput(f"data must have images of whole numbers from 0 to 255 (uint8). Received: {x.dtype} in {source!r}.")
     return x, np.asarray(y)

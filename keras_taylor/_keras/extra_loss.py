@@ -32,7 +32,7 @@ def extra_loss(
         wanted: tensors of the program.
         extra: what is minimised, from their values.
         running: how a call is run in a training step.
-        own: the weight of the model's own loss; with 0 it is not computed.
+        own: the weight of the model's own loss; with 0 it is for the logs of outputs alone.
         change: applied to the inputs of a training step, before all else.
     """
     seen: list[tuple[list[Any], list[Any]]] = []
@@ -47,13 +47,11 @@ def extra_loss(
         return pack_outputs(model, values[len(wanted) :])
 
     def compute_both(x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True) -> Any:
-        def compute_own() -> Any:
-            return compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-
+        loss = compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         if not (training and seen):
-            return compute_own()
+            return loss
         minimised = extra(*seen.pop())
-        return minimised + tf.cast(own * compute_own(), minimised.dtype) if own else minimised
+        return minimised + tf.cast(own * loss, minimised.dtype) if own else minimised
 
     model.call, model.compute_loss = Observed(call_and_see), compute_both
     model.train_function = None  # one that was compiled before knows nothing of this

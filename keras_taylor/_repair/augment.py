@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_taylor._keras.extra_loss import Change
 from keras_taylor.errors import BadInput
 
-Augment = Callable[[list[Any]], list[Any]]
 
-
-def augmentation(augment: Any, inputs: Sequence[Any], seed: int) -> Augment:
+def augmentation(augment: Any, inputs: Sequence[Any], seed: int) -> Change:
     """The function from a batch, one tensor per model input, to a batch of the same shapes that `augment` stands for.
 
     Args:

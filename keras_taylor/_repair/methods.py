@@ -23,7 +23,8 @@ class Auto:
 
     Args:
         seconds: budget of time for `"tune"`, beside that of the quick methods. It is left out with fewer than 512 examples,
-            where the budget does not suffice for one pass over them, and for None.
+            where the budget does not suffice for one pass over them, and for None. `kt.fit_with_pruning` leaves it out before
+            another removal, and, if it was not asked for by a budget, before training that learns the same distance.
 
     Raises:
         BadInput: a value that cannot be used.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from keras_taylor._keras.program import Tensor, functional, infer
 from keras_taylor._rebuild.rebuild import flat_names
 from keras_taylor._record.folded_batchnorm import FoldedInference
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.errors import listed, unknown_name
+from keras_taylor.errors import BadInput, listed, shown, unknown_name
 from keras_taylor.rules import Keep, Step
 
 
@@ -109,9 +111,11 @@ def _places(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: dict[
     outputs = [Place(f"output of {name}", a, b, None, None, kind, 1.0) for name, a, b, kind in ends]
     outputs = [replace(place, weight=weights.get(place.name, 1.0)) for place in outputs]
     known = [place.name for place in (*found.values(), *outputs)]
-    for name in weights:
+    for name, weight in weights.items():
         if name not in known:
             raise unknown_name("layer of weights", name, known)
+        if not isinstance(weight, numbers.Real) or not 0 <= float(weight) < math.inf:
+            raise BadInput(f"weights must be numbers from 0 on. Received: {shown(weight)} for {name!r}.")
     return (*found.values(), *outputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_taylor._keras.extra_loss import extra_loss
+from keras_taylor._keras.extra_loss import Change, extra_loss
 from keras_taylor._keras.program import Call, infer, train
-from keras_taylor._repair.augment import Augment, augmentation
+from keras_taylor._repair.augment import augmentation
 from keras_taylor._repair.reconstruction import Reconstruction
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, KerasTaylorError, shown
@@ -54,7 +55,7 @@ class Distill:
     weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
-        number = isinstance(self.labels, (int, float)) and not isinstance(self.labels, bool)
+        number = isinstance(self.labels, numbers.Real) and not isinstance(self.labels, bool)
         if self.labels != "auto" and not (number and 0 <= self.labels < float("inf")):  # type: ignore[operator]
             raise BadInput(f"Distill(labels=) must be 'auto', or a number from 0 on. Received: {shown(self.labels)}.")
         if self.augment not in ("auto", "images", None) and not callable(self.augment):
@@ -65,7 +66,7 @@ class Distill:
         """The weight of the model's own loss."""
         return 0.0 if self.labels == "auto" else float(self.labels)
 
-    def augmentation(self, inputs: Sequence[Any], seed: int) -> Augment:
+    def augmentation(self, inputs: Sequence[Any], seed: int) -> Change:
         """What inputs of a training step become; see `augmentation`."""
         automatic = None if self.own else "images"
         return augmentation(automatic if self.augment == "auto" else self.augment, inputs, seed)
@@ -92,13 +93,12 @@ def check_distill(how: Distill, graph: ChannelGraph, batch: Sequence[Any]) -> No
 
 
 LABELS = "the labels"
-"""What training learns without distillation."""
 
 
-def learns(how: Distill | None) -> str:
-    """What training learns, for a report."""
+def learns(how: Distill | None, labelled: bool) -> str:
+    """What training learns, for a report; `labelled`: whether the model's own loss is one of labels."""
     if how is None:
-        return LABELS
+        return LABELS if labelled else "what layers add to the loss"
     return "what the unpruned model computes" + (f", and {how.own:g} times {LABELS}" if how.own else "")
 
 

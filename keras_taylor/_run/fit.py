@@ -146,14 +146,16 @@ def fit_with_pruning(
     remember_inputs(graph.model, data)
     inherit_inputs(graph.model, copy)
     _check_loss(copy, data)
-    distill = _teaching(recipe.distill, graph, copy, data, step)
+    if recipe.distill is not None:
+        check_distill(recipe.distill, graph, feed(graph.model, peek(data)[0]))
     folder = run_folder(run_dir)
+    distill = _teaching(recipe.distill, graph, copy, data, step) if epochs else recipe.distill
     stopwatch = Stopwatch(graph, target, flat_names(graph), verbose=verbose) if target.timed else None
     full = stopwatch.totals if stopwatch else graph.cost.totals()
     goal = target.absolute(full)
     steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
-    settings["learns"] = learns(distill)
+    settings |= {"distilled": distill is not None, "learns": learns(distill, trains_on_labels(copy))} if epochs else {}
     run = Run(graph, copy, data, step, epochs, each, fitting, settings, folder, stopwatch, distill)
     run.note("before")
     for number in range(1, steps.steps + 1):
@@ -166,11 +168,8 @@ def fit_with_pruning(
 
 
 def _teaching(distill: Distill | None, graph: ChannelGraph, model: Any, data: Any, step: PruningStep) -> Distill | None:
-    """The recipe's distillation, checked; None where it is for the model to say that it has nothing to teach."""
-    if distill is None:
-        return None
-    check_distill(distill, graph, feed(model, peek(data)[0]))
-    if distill.labels != "auto" or not trains_on_labels(model):
+    """The recipe's distillation, unless it is for the model to say that it has nothing to teach."""
+    if distill is None or distill.labels != "auto" or not trains_on_labels(model):
         return distill
     if has_learnt(graph, model, data, batch_size=step.batch_size, seed=step.seed):
         return distill

@@ -30,7 +30,7 @@ class Recipe:
         rank: `"saving"` ranks by score per unit of budget saved, `"score"` by the plain score, as the paper does.
         constraints: what every plan must respect, in terms of the unpruned model.
         schedule: the steps to the budget, for `kt.fit_with_pruning` and `kt.sweep`; by default the fewest geometric steps of
-            one epoch that each leave half of what was there, in at most half of the epochs. `kt.prune` has one step, and warns.
+            one epoch that each leave 30 % of what was there, in at most half of the epochs. `kt.prune` has one step, and warns.
         repair: a method of `kt.repair`, by name or one of `kt.repairs`, that follows each removal, or None for no repair.
             Without data nothing is repaired.
         examples: score and repair on at most this many examples (drawn at random from arrays); None is all of them.

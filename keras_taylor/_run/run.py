@@ -124,8 +124,8 @@ class Run:
         graph, constraints = self.current_graph, self._translated(self.step.recipe.constraints)
         last = number == steps
         # What follows does better what "tune" would do: another removal with its repair, or training on the same distance.
-        tuned_later = not last or (self.distill is not None and self.epoch < self.epochs)
-        step = self.step.quick() if tuned_later else self.step
+        trained = self.step.recipe.repair == "auto" and self.distill is not None and self.epoch < self.epochs
+        step = self.step.quick() if not last or trained else self.step
         removed = step.remove(graph, self.data, budgets, constraints, self.stopwatch, TRIES if last else 1)
         self._forget(graph, removed.plan)
         self.current, self.repaired = removed.model, removed.repair

@@ -74,7 +74,7 @@ class Schedule:
         return full * (goal / full) ** part if self.proportional else full - part * (full - goal)
 
 
-ONE_STEP = 0.5
+ONE_STEP = 0.3
 """What one step leaves at least, of what was there before it, unless the epochs are too few for more steps."""
 
 
@@ -86,7 +86,7 @@ def check_schedule(given: Schedule | None, epochs: int) -> None:
 
 
 def schedule_for(given: Schedule | None, epochs: int, left: float) -> Schedule:
-    """The schedule; by default the fewest steps that each leave half of what was there, in at most half of the epochs.
+    """The schedule; by default the fewest steps that each leave 30 % of what was there, in at most half of the epochs.
 
     Args:
         given: a schedule, or None.
@@ -97,5 +97,5 @@ def schedule_for(given: Schedule | None, epochs: int, left: float) -> Schedule:
 
 
 def _needed(left: float) -> int:
-    """How many halvings lead to this share; a thousandth counts for nothing."""
+    """How many steps of 30 % lead to this share; a thousandth counts for nothing."""
     return math.ceil(math.log(max(left, 1e-3)) / math.log(ONE_STEP) - 1e-3)

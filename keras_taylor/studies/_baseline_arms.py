@@ -19,7 +19,6 @@ from keras_taylor._keras.progress import progress_bar
 from keras_taylor._plan.pruning_plan import PruningPlan, to_mask
 from keras_taylor._plan.target import Target
 from keras_taylor._rebuild.rebuild import copy_model, drawn_anew
-from keras_taylor._run.distill import LABELS
 from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.gentle_rate import gentle_rate
 from keras_taylor._run.recipe import Recipe
@@ -183,7 +182,7 @@ class Arms:
             verbose=0,
         )
         took = self._took(self.before, self.lab.graph.macs)
-        taught = result.report.settings["learns"] != LABELS
+        taught = result.report.settings["distilled"]
         took["training macs"] += len(self.lab.x) * pruning_macs(result.report.stages, taught)
         last = {"epochs": self.before + self.epochs, "macs": result.report.stages[-1].macs}
         return result.model, took | last | {"kept": result.plan.kept}

@@ -116,6 +116,8 @@ class GridPlan:
             size = whole_number("size", size, 32)
         self.nets: dict[str, Net] = nets_for(several("nets", nets), positive("width", width), size, weights, recipe == "paper")
         self.recipes = recipes_for(recipe, self.nets, changed or {})
+        for net in self.nets.values():
+            net.made(2)  # a size, a width or weights that cannot be
         self.settings = {"width": width, "size": size, "recipes": {net: one.settings() for net, one in self.recipes.items()}}
 
     def cells(self) -> list[Cell]:

@@ -24,6 +24,7 @@ def answer(settings: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
 def what_nets(panels: Sequence[Panel], settings: Mapping[str, Any]) -> str:
     """Whether these are the paper's nets."""
     scratch = [panel for panel in panels if not panel.values["pretrained"]]
+    others = [panel.name for panel in panels if panel.values["pretrained"]]
     if not scratch:
         return f"All nets start from ImageNet's weights, as in the paper; {_seeds(settings)}."
     sizes = "; ".join(
@@ -31,10 +32,16 @@ def what_nets(panels: Sequence[Panel], settings: Mapping[str, Any]) -> str:
         f"{2e-9 * panel.values['macs']:.3g} GFLOPs, {np.mean(panel.base):.3f} before pruning"
         for panel in scratch
     )
+    kind = "Small nets" if all(panel.small for panel in scratch) else "Nets"
     return (
-        f"Small nets, trained from scratch on the data set alone ({sizes}): their accuracies are not those of the paper's "
-        f"nets, which start from ImageNet's weights; {_seeds(settings)}."
+        f"{kind}, trained from scratch on the data set alone ({sizes}): their accuracies are not those of the paper's "
+        f"nets, which start from ImageNet's weights{_here(others)}; "
+        f"{_seeds(settings)}."
     )
+
+
+def _here(names: Sequence[str]) -> str:
+    return f", as these do here: {', '.join(names)}" if names else ""
 
 
 def same_order(panels: Sequence[Panel]) -> str:
@@ -48,6 +55,11 @@ def same_order(panels: Sequence[Panel]) -> str:
     if len(panels) < 2:
         return f"{question} One panel cannot tell. {listed}."
     common = set(orders[0]).intersection(*orders)
+    left_out = sorted(set().union(*orders) - common)
+    if left_out:
+        listed += f". Not in all panels, since a curve ends early: {', '.join(map(title, left_out))}"
+    if len(common) < 2:
+        return f"{question} Fewer than two criteria are in all panels, which cannot tell. {listed}."
     alike = len({tuple(arm for arm in order if arm in common) for order in orders}) == 1
     pairs = list(combinations(sorted(common), 2))
     decided = sum(panel.clear(*pair) for panel in panels for pair in pairs)

@@ -26,11 +26,6 @@ _NORMALIZED = ("magnitude", "activation", "activation_std", "apoz", "taylor")
 _AS_THEY_ARE = ("obd", "taylor_gate", "random")
 
 
-def criterion_of(arm: str) -> Criterion:
-    """The criterion of an arm that ranks maps by one."""
-    return criterion_for(arm)
-
-
 def raw_criteria() -> dict[str, Criterion]:
     """The criteria whose correlation with the oracle is measured."""
     raw = {name: registered()[name](normalize=None) for name in _NORMALIZED}  # type: ignore[call-arg]

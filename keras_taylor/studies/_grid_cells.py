@@ -27,12 +27,12 @@ from keras_taylor._run.fit import fit_with_pruning
 from keras_taylor._run.recipe import Recipe
 from keras_taylor._score.scorer import Scorer
 from keras_taylor._trace.graph import ChannelGraph
-from keras_taylor.criteria import Criterion
+from keras_taylor.criteria import Criterion, criterion_for
 from keras_taylor.errors import InfeasibleTarget, KerasTaylorError
 from keras_taylor.studies._accuracy import accuracy
 from keras_taylor.studies._batches import Batches
 from keras_taylor.studies._correlation import correlation
-from keras_taylor.studies._grid_arms import LIBRARY, UNPRUNED, criterion_of, raw_criteria
+from keras_taylor.studies._grid_arms import LIBRARY, UNPRUNED, raw_criteria
 from keras_taylor.studies._grid_data import GridData, Shelf
 from keras_taylor.studies._grid_net import Net, count_maps, dense_layers, maps_of
 from keras_taylor.studies._grid_recipe import GridRecipe
@@ -41,7 +41,7 @@ from keras_taylor.studies._store import Store, digest
 
 BASE, CORRELATION = "base", "correlation"
 LIBRARY_SHARE = 0.6
-"""Of the multiply-accumulates, what each of the library's runs leaves: as its default schedule does in one step."""
+"""Of the multiply-accumulates, what each of the library's runs leaves: four of them lead to an eighth."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,6 @@ class Cells:
         """The images of a cell."""
         return self.shelf.get(cell.data, self.nets[cell.net].size)
 
-    def classes(self, cell: Cell) -> int:
-        """How many classes they have."""
-        return self.data(cell).classes or 0
-
     def _content(self, cell: Cell) -> dict[str, Any]:
         name = cell.net, cell.data
         if name not in self._contents:
@@ -125,7 +121,7 @@ class Cells:
         recipe = self.recipes[cell.net].settings()
         key = {"net": self.nets[cell.net].settings(), "data": self._content(cell), "seed": cell.seed, "arm": cell.arm}
         if cell.arm not in (BASE, CORRELATION, LIBRARY, UNPRUNED):
-            key["criterion"] = criterion_of(cell.arm).settings()
+            key["criterion"] = criterion_for(cell.arm).settings()
         return {**key, "recipe": recipe}
 
     def _model_path(self, cell: Cell) -> Path:
@@ -140,7 +136,7 @@ class Cells:
     def _base(self, cell: Cell) -> dict[str, Any]:
         """A net that is trained on the task, for N epochs."""
         recipe, data = self.recipes[cell.net], self.data(cell)
-        model = compiled(self.nets[cell.net].made(self.classes(cell)), recipe, recipe.learning_rate)
+        model = compiled(self.nets[cell.net].made(self.data(cell).outputs), recipe, recipe.learning_rate)
         given = self._batches(cell, 0)
         count = recipe.epochs * len(given)
         bar = progress_bar(count, self.verbose)
@@ -164,7 +160,7 @@ class Cells:
             return self._library(cell)
         recipe = self.recipes[cell.net]
         model = self._loaded(cell, recipe.pruning_rate)
-        return {"curve": list(self._pruned(cell, model, None if cell.arm == UNPRUNED else criterion_of(cell.arm)))}
+        return {"curve": list(self._pruned(cell, model, None if cell.arm == UNPRUNED else criterion_for(cell.arm)))}
 
     def _pruned(self, cell: Cell, model: Any, criterion: Criterion | None) -> Iterator[dict[str, Any]]:
         """The points of a net that loses maps and is trained, in turns; without a criterion it is trained alone."""
@@ -195,13 +191,13 @@ class Cells:
                 gc.collect()  # each removal leaves a model behind, full of circles
 
     def _library(self, cell: Cell) -> dict[str, Any]:
-        """The library's own recipe, call by call, with as many updates in all as the other arms have."""
+        """The library's own recipe, call by call, with as many updates in all as the other arms have, up to rounding."""
         recipe, data = self.recipes[cell.net], self.data(cell)
         model = self._loaded(cell, recipe.learning_rate)
         graph = maps_of(model)
         each = max(round(recipe.removals(count_maps(graph)) * recipe.updates / recipe.library_steps), 1)
-        given = self._batches(cell, 2, most=each)  # less than an epoch is one, too
-        epochs = max(round(each / len(given)), 1)
+        epochs, most = in_epochs(each, len(self._batches(cell, 2)))
+        given = self._batches(cell, 2, most=most)
         curve = [self._point(graph, data, recipe, 0, count_maps(graph))]
         for step in range(1, recipe.library_steps + 1):
             own = Recipe(constraints=Constraints(keep=dense_layers(graph)), examples=recipe.examples, keep_best=False)
@@ -280,6 +276,12 @@ def _prove(graph: ChannelGraph, plan: PruningPlan, small: Any, x: Any) -> None:
     check = verify(graph, plan, small, x, tolerance=1e-3)
     if not check.ok:
         raise KerasTaylorError(f"The rebuilt net must compute what the masked one computes. Received: {check}.")
+
+
+def in_epochs(updates: int, whole: int) -> tuple[int, int]:
+    """The fewest epochs of at most `whole` updates that make so many, and how many each has, up to rounding."""
+    epochs = math.ceil(updates / whole)
+    return epochs, round(updates / epochs)
 
 
 def forward_passes(recipe: GridRecipe, arm: str, maps: int, images: int, test: int, share: float = 0.55) -> float:

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_taylor._keras.identity import described_data
-from keras_taylor.errors import BadInput, shown
+from keras_taylor.errors import BadInput, shown, whole_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridData:
     """Images and classes in two parts. The test images measure, and choose nothing.
 
@@ -45,7 +45,7 @@ class GridData:
                     f"{name} must have one class of 0 or above for each image. Received: {len(x)} images, labels {shown(y)}."
                 )
             object.__setattr__(self, name, (x, y.astype("int64")))
-        classes = self.classes or int(self.train[1].max()) + 1
+        classes = whole_number("classes", self.classes or int(self.train[1].max()) + 1)
         object.__setattr__(self, "classes", classes)
         largest = max(int(self.train[1].max()), int(self.test[1].max()))
         if largest >= classes:
@@ -53,6 +53,12 @@ class GridData:
                 f"The head must have an output for each class. Received: {classes} classes to train, and class {largest} in "
                 "the data. Train and test must be of one data set; classes must be the number of its classes."
             )
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a net for them."""
+        assert self.classes is not None
+        return self.classes
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def checked_sources(data: Any) -> dict[str, Source]:
 
 
 class Shelf:
-    """Data sets as nets take them; only the last one is kept in memory."""
+    """Data sets as nets take them; of those that are read by a function only the last one is kept in memory."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self.sources = dict(sources)

@@ -16,7 +16,7 @@ from keras_taylor.studies import _alexnet, _vgg16
 from keras_taylor.studies._pretrained import load_file, load_imagenet
 
 TITLES = {"alexnet": "AlexNet", "vgg16": "VGG-16"}
-_SIZES = {"alexnet": _alexnet.SIZE, "vgg16": _vgg16.SIZE}
+SIZES = {"alexnet": _alexnet.SIZE, "vgg16": _vgg16.SIZE}
 _SCRATCH_SPREAD = 58.0
 """About the standard deviation of ImageNet's pixels: what starts from scratch wants small inputs."""
 
@@ -95,7 +95,7 @@ def nets_for(
             )
         if one not in (None, "imagenet") and not Path(str(one)).is_file():
             raise BadInput(f"weights must be 'imagenet', None, or a file that exists. Received: {one!r} for {name}.")
-    return {name: Net(name, float(width), size or _SIZES[name], given.get(name)) for name in names}
+    return {name: Net(name, float(width), size or SIZES[name], given.get(name)) for name in names}
 
 
 def maps_of(model: Any) -> ChannelGraph:

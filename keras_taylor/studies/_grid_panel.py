@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_taylor.studies._grid_arms import LIBRARY, UNPRUNED
-from keras_taylor.studies._grid_net import TITLES
+from keras_taylor.studies._grid_net import SIZES, TITLES
 from keras_taylor.studies._statistics import mean_interval
 
 STEP = 0.1
@@ -36,6 +36,11 @@ class Panel:
         self.name = f"{TITLES[self.net]} on {self.data}"
         self.curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]] = values["arms"]
         self.criteria = [arm for arm in self.curves if arm not in (LIBRARY, UNPRUNED)]
+
+    @property
+    def small(self) -> bool:
+        """Whether the net is narrower than the paper's, or its images are smaller."""
+        return bool(self.values["width"] < 1 or self.values["size"] < SIZES[self.net])
 
     @property
     def base(self) -> list[float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from keras_taylor.errors import BadInput, positive, shown, unknown_name, whole_number
@@ -69,7 +70,11 @@ class GridRecipe:
         object.__setattr__(self, "oracle_examples", whole_number("oracle_examples", self.oracle_examples, 0))
         for name in ("learning_rate", "pruning_rate"):
             object.__setattr__(self, name, positive(name, getattr(self, name)))
-        if not 0 < self.until < 1:
+        for name, below in (("momentum", 1.0), ("weight_decay", math.inf)):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Real) or not 0 <= float(value) < below:
+                raise BadInput(f"{name} must be a number from 0 on, below {below:g}. Received: {shown(value)}.")
+        if not isinstance(self.until, numbers.Real) or not 0 < self.until < 1:
             raise BadInput(f"until must be a share of the maps, between 0 and 1. Received: {shown(self.until)}. Write 0.1.")
         if not (0 < positive("maps", self.maps) < 1):
             object.__setattr__(self, "maps", whole_number("maps (at 1 or above)", _whole(self.maps)))
@@ -136,4 +141,8 @@ def recipes_for(
             f"recipe={{{', '.join(f'{net!r}: kt.studies.GridRecipe()' for net in nets)}}}."
         )
     new = {name: value for name, value in changed.items() if value is not None}
-    return {net: replace(one, **new) for net, one in given.items()}
+    known = [entry.name for entry in fields(GridRecipe)]
+    for name in new:
+        if name not in known:
+            raise unknown_name("option of a recipe", name, known)
+    return {net: replace(one, **new) for net, one in given.items() if isinstance(one, GridRecipe)}

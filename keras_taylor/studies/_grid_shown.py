@@ -40,7 +40,8 @@ def draw(figure: Any, values: Mapping[str, Any]) -> None:
         for row, of in enumerate(("maps", "macs")):
             _draw(axes[row][number], panel, of)
         axes[0][number].set_title(
-            panel.name + ("" if panel.values["pretrained"] else "\n(small net, from scratch)"), fontsize=10
+            panel.name + ("" if panel.values["pretrained"] else f"\n({'small net, ' if panel.small else ''}from scratch)"),
+            fontsize=10,
         )
     for row in axes:
         row[0].set_ylabel("accuracy on the test images, %")

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_taylor._keras.program import Call
+from keras_taylor.errors import BadInput
 from keras_taylor.rules import Keep, Labeller, LayerRule, LockReason, Remake, Step, Trace, register_rule
 
 
@@ -34,8 +35,11 @@ class NeighbourFactor(keras.layers.Layer):
         >>> NeighbourFactor(size=3, alpha=3.0, beta=1.0)(x).numpy().ravel().round(3).tolist()
         [0.333, 0.25, 0.333]
 
+    Raises:
+        BadInput: an even size.
+
     References:
-        Krizhevsky et al. 2012, section 3.3; Caffe's `LRN` layer, whose defaults these are.
+        Krizhevsky et al. 2012, section 3.3; the numbers of the two LRN layers of Caffe's CaffeNet.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class NeighbourFactor(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if size % 2 == 0:
+            raise BadInput(f"NeighbourFactor(size=) must be odd: a channel and as many on both sides. Received: {size}.")
         self.places = None if places is None else tuple(int(place) for place in places)
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
@@ -82,7 +88,7 @@ class NeighbourFactor(keras.layers.Layer):
 
 
 def local_response_normalization(x: Any, name: str) -> Any:
-    """`x`, normalised across channels as Caffe's LRN layer does by default."""
+    """`x`, normalised across channels as CaffeNet does."""
     return keras.layers.Multiply(name=name)([x, NeighbourFactor(name=f"{name}_factor")(x)])
 
 

@@ -523,6 +523,7 @@ class TestDistillation:
             ({"augment": lambda x: x[:, 1:]}, "augment must keep shape and dtype"),
             ({"augment": lambda x: np.flip(x.numpy())}, "augment must be a function of TensorFlow operations"),
             ({"weights": {"nowhere": 2.0}}, "layer of weights"),
+            ({"weights": {"probabilities": -1.0}}, "weights must be numbers from 0 on"),
         ],
     )
     def test_options_that_do_not_fit_are_refused_before_any_work(self, trained_model, tmp_path, options, message):
@@ -532,6 +533,29 @@ class TestDistillation:
                 trained_model, *SMALL, target=kt.Target(macs=0.5), recipe=recipe, run_dir=tmp_path / "run", verbose=0
             )
         assert not (tmp_path / "run").exists()
+
+    def test_losses_of_outputs_are_logged_where_labels_are_left_out(self):
+        inputs = keras.Input((8, 8, 1))
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="relu")(inputs))
+        model = keras.Model(inputs, {name: layers.Dense(2, name=name)(x) for name in ("a", "b")})
+        model.compile("sgd", dict.fromkeys("ab", keras.losses.SparseCategoricalCrossentropy(from_logits=True)))
+        data = SMALL[0], dict.fromkeys("ab", SMALL[1] % 2)
+        recipe = replace(self.PLAIN, criterion="l1", distill=kt.Distill(labels=0))
+        result = kt.fit_with_pruning(model, *data, target=kt.Target(macs=0.6), epochs=1, recipe=recipe, verbose=0)
+        assert result.history.history["a_loss"][0] > 0 < result.history.history["b_loss"][0]
+
+    def test_a_repair_that_was_asked_for_is_made(self, trained_model):
+        recipe = replace(self.PLAIN, repair=kt.repairs.Auto(seconds=60), distill=kt.Distill(labels=0))
+        data = (np.tile(TRAIN[0], (2, 1, 1, 1))[:700], np.tile(TRAIN[1], 2)[:700])
+        result = kt.fit_with_pruning(trained_model, *data, target=kt.Target(macs=0.5), epochs=1, recipe=recipe, verbose=0)
+        assert any("tune" in attempt.methods for attempt in result.repair.attempts)
+        quick = replace(recipe, repair="auto")
+        result = kt.fit_with_pruning(trained_model, *data, target=kt.Target(macs=0.5), epochs=1, recipe=quick, verbose=0)
+        assert not any("tune" in attempt.methods for attempt in result.repair.attempts)
+
+    def test_nothing_is_said_of_training_where_there_is_none(self, trained_model):
+        result = kt.fit_with_pruning(trained_model, *SMALL, target=kt.Target(macs=0.5), epochs=0, recipe=self.PLAIN, verbose=0)
+        assert not {"learns", "distilled"} & set(result.report.settings)
 
     def test_an_augmentation_of_ones_own_is_what_training_sees(self, trained_model):
         recipe = replace(self.PLAIN, distill=kt.Distill(0, augment=lambda x: 0 * x))

@@ -29,16 +29,16 @@ def test_geometric_by_hand():
     ("left", "epochs", "steps"),
     [
         (1.0, 10, 1),
-        (0.5, 10, 1),
-        (0.49, 10, 2),
-        (0.25, 10, 2),
-        (0.24, 10, 3),
-        (0.24, 4, 2),
-        (0.24, 0, 1),
-        (0, 99, 10),
+        (0.3, 10, 1),
+        (0.29, 10, 2),
+        (0.09, 10, 2),
+        (0.08, 10, 3),
+        (0.08, 4, 2),
+        (0.08, 0, 1),
+        (0, 99, 6),
     ],
 )
-def test_by_default_no_step_takes_more_than_half(left, epochs, steps):
+def test_by_default_no_step_takes_more_than_seventy_percent(left, epochs, steps):
     assert schedule_for(None, epochs, left) == kt.Schedule.geometric(steps)
 
 

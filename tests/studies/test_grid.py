@@ -15,6 +15,7 @@ from keras_taylor.errors import BadInput, NonFiniteScores, UnknownName
 from keras_taylor.studies import GridData, GridRecipe, _grid_arms, _grid_cells, _grid_net, _grid_recipe, _grid_training
 from keras_taylor.studies._batches import Batches
 from keras_taylor.studies._grid_answer import answer
+from keras_taylor.studies._grid_cells import in_epochs
 from keras_taylor.studies._grid_panel import Panel
 from keras_taylor.studies._grid_paper import CORRELATIONS, published
 from keras_taylor.studies._grid_shown import tables
@@ -36,6 +37,9 @@ RECIPE = GridRecipe(
     cosine=True,
 )
 ARMS = ["taylor", "random", "library", "unpruned"]
+
+
+MADE = _grid_net.Net.made
 
 
 def tiny(self, classes):
@@ -116,6 +120,14 @@ def test_the_library_has_as_many_updates(panel):
     for curve in panel["arms"]["library"]:
         assert [point["updates"] for point in curve] == [0, 2, 4]  # each less than an epoch, which has 3
         assert all(b["macs"] <= 0.6 * a["macs"] for a, b in itertools.pairwise(curve))
+
+
+@pytest.mark.parametrize(
+    ("updates", "whole", "expected"), [(2, 3, (1, 2)), (3, 3, (1, 3)), (135, 93, (2, 68)), (460, 63, (8, 58))]
+)
+def test_updates_in_epochs_of_one_length(updates, whole, expected):
+    epochs, most = in_epochs(updates, whole)
+    assert (epochs, most) == expected and most <= whole and abs(epochs * most - updates) <= epochs / 2
 
 
 def test_all_arms_of_a_seed_start_from_one_net(panel):
@@ -250,6 +262,12 @@ def test_the_answer_to_question_d(second, words):
     assert words in found[1]
 
 
+def test_one_criterion_in_all_panels_has_no_order():
+    panels = [made_panel(taylor=(0.6, 0.0)), made_panel("vgg16", "birds", taylor=(0.5, 0.0), random=(0.3, 0.0))]
+    text = answer(SETTINGS, {"panels": panels})[1]
+    assert "cannot tell" in text and "Yes" not in text and "Not in all panels, since a curve ends early: random" in text
+
+
 def test_the_control_speaks_or_the_page_says_that_it_does_not():
     clear, equal = made_panel(taylor=(0.6, 0.001), random=(0.3, 0.002)), made_panel(taylor=(0.6, 0.3), random=(0.61, 0.001))
     assert "AlexNet on flowers: yes, Taylor has" in answer(SETTINGS, {"panels": [clear]})[2]
@@ -275,6 +293,11 @@ def test_the_papers_points_are_labelled():
 def test_pretrained_nets_are_not_called_small():
     one = made_panel(taylor=(0.6, 0.0)) | {"pretrained": True}
     assert answer(SETTINGS, {"panels": [one]})[0].startswith("All nets start from ImageNet's weights, as in the paper")
+    scratch = made_panel("vgg16", taylor=(0.6, 0.0))
+    found = answer(SETTINGS, {"panels": [one, scratch]})[0]
+    assert found.startswith("Small nets") and "as these do here: AlexNet on flowers" in found
+    full = scratch | {"width": 1.0, "size": 224}
+    assert answer(SETTINGS, {"panels": [full]})[0].startswith("Nets, trained from scratch")
 
 
 def test_recipes_are_those_of_the_paper():
@@ -344,6 +367,10 @@ def test_needs():
         ({"changed": {"updates": 0}}, BadInput, "updates must be a whole number of at least 1. Received: 0"),
         ({"changed": {"until": 1.0}}, BadInput, "until must be a share"),
         ({"changed": {"maps": 1.5}}, BadInput, "maps"),
+        ({"changed": {"until": "0.1"}}, BadInput, "until must be a share"),
+        ({"changed": {"momentum": 1.5}}, BadInput, "momentum must be a number from 0 on, below 1"),
+        ({"changed": {"weight_decay": -1}}, BadInput, "weight_decay must be a number from 0 on"),
+        ({"changed": {"epoch": 5}}, UnknownName, "Did you mean 'epochs'"),
         ({"width": 0}, BadInput, "width must be"),
         ({"data": {}}, BadInput, "data must map names"),
         ({"data": {"a": images(4)}}, BadInput, "data must map names"),
@@ -354,6 +381,16 @@ def test_bad_options(tmp_path, change, error, message):
     with pytest.raises(error, match=message):
         kt.studies.grid(options.pop("data"), run_dir=tmp_path / "new", **options)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_net_that_cannot_be_built_is_found_before_any_work(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_grid_net.Net, "made", MADE)
+        with pytest.raises(BadInput, match="size must be a whole number of at least 64"):
+            kt.studies.grid(
+                {"flowers": data()}, run_dir=tmp_path, nets=["vgg16", "alexnet"], recipe="small", width=0.02, size=32, verbose=0
+            )
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_a_folder_of_another_grid(folder, study):

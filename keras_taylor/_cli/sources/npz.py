@@ -17,8 +17,10 @@ def read(path: str, wanted: Wanted) -> Images:
     for name in ("x_train", "x_test"):
         if arrays[name].shape[1:] != wanted.shape:
             raise BadInput(f"{name} must have images of {wanted.shape}. Received: {arrays[name].shape[1:]} in {path!r}.")
-    if wanted.dtype == "uint8" and not all(arrays[name].dtype == np.uint8 for name in ("x_train", "x_test")):
-        raise BadInput(f"npz: must have images of whole numbers from 0 to 255 (uint8). Received: {arrays['x_train'].dtype}.")
+        if wanted.dtype == "uint8" and arrays[name].dtype != np.uint8:
+            raise BadInput(
+                f"{name} must have images of whole numbers from 0 to 255 (uint8). Received: {arrays[name].dtype} in {path!r}."
+            )
     train, test = ((wanted.scaled(arrays[f"x_{part}"]), _labels(arrays[f"y_{part}"])) for part in ("train", "test"))
     classes = (y.shape[1] if y.ndim == 2 else int(y.max()) + 1 for _, y in (train, test))
     return Images(train, test, max(classes))

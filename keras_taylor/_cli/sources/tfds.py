@@ -28,7 +28,8 @@ def read(name: str, wanted: Wanted, splits: tuple[str, str] | None = None) -> Im
         splits = ("train[:80%]", "train[80%:]") if test_part is None else ("train", test_part)
 
     def prepare(x: Any, y: Any) -> tuple[Any, Any]:
-        return wanted.scaled(tf.image.resize(_coloured(x, wanted.shape[2]), wanted.shape[:2])), y
+        smooth = wanted.dtype == "uint8"  # what a net was trained with elsewhere is not known: then as Keras resizes
+        return wanted.scaled(tf.image.resize(_coloured(x, wanted.shape[2]), wanted.shape[:2], antialias=smooth)), y
 
     train, test = (
         builder.as_dataset(
