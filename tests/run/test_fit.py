@@ -523,7 +523,7 @@ class TestDistillation:
             ({"augment": lambda x: x[:, 1:]}, "augment must keep shape and dtype"),
             ({"augment": lambda x: np.flip(x.numpy())}, "augment must be a function of TensorFlow operations"),
             ({"weights": {"nowhere": 2.0}}, "layer of weights"),
-            ({"weights": {"probabilities": -1.0}}, "weights must be numbers from 0 on"),
+            ({"weights": {"logits": -1.0}}, "weights must be numbers from 0 on"),
         ],
     )
     def test_options_that_do_not_fit_are_refused_before_any_work(self, trained_model, tmp_path, options, message):
