@@ -6,7 +6,7 @@ import math
 import numbers
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -61,7 +61,7 @@ class Reconstruction:
     def __init__(
         self, graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: Mapping[str, float] | None = None
     ) -> None:
-        self.places = _places(graph, keep, small, dict(weights or {}))
+        self.places = _places(graph, keep, small, weights or {})
         self._graph, self._small = graph, small
         self._folded = FoldedInference(graph)  # the original's weights stay what they are
 
@@ -88,35 +88,55 @@ class Reconstruction:
         return tf.stack(parts)
 
 
-def _places(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: dict[str, float]) -> tuple[Place, ...]:
-    names = flat_names(graph)
-    twins: defaultdict[str, list[Step]] = defaultdict(list)
-    for step in small.steps:
-        twins[step.call.name.split("@")[0]].append(step)
-    calls: defaultdict[str, int] = defaultdict(int)
-    given = {tensor.index for tensor in graph.program.inputs}
-    found: dict[int, Place] = {}
-    for step in graph.steps:
-        name = names[step.call.name]
-        twin, calls[name] = twins[name][calls[name]], calls[name] + 1
-        if not step.rule.kernels or not step.inputs or step.call.inputs[0].index in given:
-            continue
-        tensor, labels = step.call.inputs[0], step.inputs[0]
-        if tensor.index not in found:
-            kept = None if labels.axis is None else labels.kept(keep)
-            weight = weights.get(step.call.name, 1.0)
-            found[tensor.index] = Place(step.call.name, tensor, twin.call.inputs[0], labels.axis, kept, "", weight)
-    model = graph.model
-    ends = zip(functional(model).output_names, graph.program.outputs, small.program.outputs, output_kinds(model), strict=True)
-    outputs = [Place(f"output of {name}", a, b, None, None, kind, 1.0) for name, a, b, kind in ends]
-    outputs = [replace(place, weight=weights.get(place.name, 1.0)) for place in outputs]
-    known = [place.name for place in (*found.values(), *outputs)]
+def check_weights(graph: ChannelGraph, weights: Mapping[str, float]) -> None:
+    """Raise unless every weight is a number from 0 on, of a place where this model is compared with smaller ones.
+
+    Raises:
+        UnknownName: no place has this name.
+        BadInput: not a number from 0 on.
+    """
+    known = [step.call.name for step in _first_readers(graph)] + _output_names(graph)
     for name, weight in weights.items():
         if name not in known:
             raise unknown_name("layer of weights", name, known)
         if not isinstance(weight, numbers.Real) or not 0 <= float(weight) < math.inf:
             raise BadInput(f"weights must be numbers from 0 on. Received: {shown(weight)} for {name!r}.")
-    return (*found.values(), *outputs)
+
+
+def _first_readers(graph: ChannelGraph) -> list[Step]:
+    """For each tensor whose channels are read, but the model's inputs, the step that reads it first."""
+    given = {tensor.index for tensor in graph.program.inputs}
+    found: dict[int, Step] = {}
+    for step in graph.steps:
+        if step.rule.kernels and step.inputs and step.call.inputs[0].index not in given:
+            found.setdefault(step.call.inputs[0].index, step)
+    return list(found.values())
+
+
+def _output_names(graph: ChannelGraph) -> list[str]:
+    return [f"output of {name}" for name in functional(graph.model).output_names]
+
+
+def _places(graph: ChannelGraph, keep: Keep, small: ChannelGraph, weights: Mapping[str, float]) -> tuple[Place, ...]:
+    check_weights(graph, weights)
+    names = flat_names(graph)
+    twins: defaultdict[str, list[Step]] = defaultdict(list)
+    for step in small.steps:
+        twins[step.call.name.split("@")[0]].append(step)
+    calls: defaultdict[str, int] = defaultdict(int)
+    twin_of = {}
+    for step in graph.steps:
+        name = names[step.call.name]
+        twin_of[id(step)], calls[name] = twins[name][calls[name]], calls[name] + 1
+    found = []
+    for step in _first_readers(graph):
+        labels = step.inputs[0]
+        kept = None if labels.axis is None else labels.kept(keep)
+        tensors = step.call.inputs[0], twin_of[id(step)].call.inputs[0]
+        found.append(Place(step.call.name, *tensors, labels.axis, kept, "", weights.get(step.call.name, 1.0)))
+    outputs = zip(_output_names(graph), graph.program.outputs, small.program.outputs, output_kinds(graph.model), strict=True)
+    ends = [Place(name, a, b, None, None, kind, weights.get(name, 1.0)) for name, a, b, kind in outputs]
+    return (*found, *ends)
 
 
 def _kept(x: Any, place: Place) -> Any:

@@ -8,13 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_taylor._keras.extra_loss import Change, extra_loss
 from keras_taylor._keras.program import Call, infer, train
 from keras_taylor._repair.augment import augmentation
-from keras_taylor._repair.reconstruction import Reconstruction
+from keras_taylor._repair.reconstruction import Reconstruction, check_weights
 from keras_taylor._trace.graph import ChannelGraph
 from keras_taylor.errors import BadInput, KerasTaylorError, shown
 from keras_taylor.rules import Keep
@@ -79,7 +78,7 @@ def check_distill(how: Distill, graph: ChannelGraph, batch: Sequence[Any]) -> No
         UnknownName: a weight of a layer that reads no channels.
         BadInput: an augmentation that changes shapes, or is not made of TensorFlow operations.
     """
-    Reconstruction(graph, np.ones(len(graph.channel), np.bool_), graph, how.weights)
+    check_weights(graph, how.weights or {})
     change = how.augmentation(graph.program.inputs, 0)
     try:
         tf.function(change, autograph=False)([tf.convert_to_tensor(x) for x in batch])

@@ -75,7 +75,7 @@ def grid(
         >>> study = kt.studies.grid({"noise": kt.studies.GridData((x, y), (x, y))}, run_dir=tempfile.mkdtemp(), nets=["vgg16"],
         ...                         criteria=["magnitude"], recipe={"vgg16": recipe}, width=0.04, size=32, verbose=0)
         >>> [point["maps"] for point in study.values["panels"][0]["arms"]["magnitude"][0]]
-        [163, 82]
+        [164, 82]
 
     References:
         Molchanov et al. 2017, section 3 and figures 3 to 7.

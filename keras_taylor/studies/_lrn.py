@@ -32,7 +32,7 @@ class NeighbourFactor(keras.layers.Layer):
 
     Example:
         >>> x = keras.ops.ones((1, 1, 1, 3))
-        >>> NeighbourFactor(size=3, alpha=3.0, beta=1.0)(x).numpy().ravel().round(3).tolist()
+        >>> NeighbourFactor(size=3, alpha=3.0, beta=1.0)(x).numpy().ravel().astype(float).round(3).tolist()
         [0.333, 0.25, 0.333]
 
     Raises:
