@@ -72,6 +72,22 @@ def restart_averages(model: Any) -> None:
         average.assign(variable)
 
 
+def restart_optimizer(model: Any) -> None:
+    """Let the optimizer of a compiled model begin anew, for another loss, unless its rate follows a schedule.
+
+    Averages of squared gradients that are left from a loss that had been learnt would make steps for another one huge.
+    """
+    optimizer = inner_optimizer(model.optimizer)
+    if not optimizer.built or not isinstance(optimizer._learning_rate, keras.Variable):
+        return
+    fresh = from_own_config(optimizer)
+    fresh.build(optimizer._trainable_variables)
+    for mine, new in zip(optimizer.variables, fresh.variables, strict=True):
+        if mine is not optimizer._learning_rate:
+            mine.assign(new)
+    restart_averages(model)
+
+
 def from_own_config(thing: Any) -> Any:
     """A new object with the config of `thing`; None and names stay as they are."""
     if thing is None or isinstance(thing, str):

@@ -33,7 +33,8 @@ class Distill:
             labels shuffled); the report's settings say which.
         augment: `"images"` (flips and shifts of inputs that are images), None, or a function of TensorFlow operations that
             takes a batch of what the model takes and returns the same shapes. `"auto"` is `"images"` where labels are left
-            out: any input is fair then, since the unpruned model says what to make of it.
+            out, and the unpruned model itself puts out much the same for flipped and shifted images, and None elsewhere: a net
+            that reads digits would spend its channels on mirrored ones.
         weights: of the distances, by name of the layer that reads; outputs are called `"output of head"`. 1 is the default.
 
     Raises:

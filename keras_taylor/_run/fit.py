@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from keras_taylor._rebuild.rebuild import copy_model, flat_names
 from keras_taylor._rebuild.verify import run as run_model
 from keras_taylor._run.checks import check_data, check_feasible, check_validation
 from keras_taylor._run.distill import Distill, check_distill, learns
+from keras_taylor._run.invariance import is_invariant
 from keras_taylor._run.learnt import has_learnt
 from keras_taylor._run.recipe import Recipe, recipe_for, takes_old_options
 from keras_taylor._run.result import PruningResult
@@ -68,7 +70,8 @@ def fit_with_pruning(
     Each stretch of training between two removals is one `fit`: callbacks see `on_train_begin` and `on_train_end` for each, and
     the epoch number runs on over the whole run. So `CSVLogger` needs `append=True`, and `ModelCheckpoint(save_best_only=True)`
     compares models of all sizes: take the result, or `run_dir`, for the pruned one. The optimizer keeps its state: slots are
-    cut along with their weights.
+    cut along with their weights. It begins anew before the model learns from the unpruned one, which is another loss, unless
+    its rate follows a schedule.
 
     Args:
         model: a built, compiled Functional or Sequential model; it is not changed.
@@ -155,6 +158,7 @@ def fit_with_pruning(
     goal = target.absolute(full)
     steps = schedule_for(recipe.schedule, epochs, min(goal[name] / full[name] for name in goal))
     settings = {"target": str(target), **recipe.settings(), "seed": seed, "schedule": str(steps), "epochs": epochs}
+    settings |= {"augmented": distill is not None and distill.augment is not None} if epochs else {}
     settings |= {"distilled": distill is not None, "learns": learns(distill, trains_on_labels(copy))} if epochs else {}
     run = Run(graph, copy, data, step, epochs, each, fitting, settings, folder, stopwatch, distill)
     run.note("before")
@@ -169,13 +173,17 @@ def fit_with_pruning(
 
 def _teaching(distill: Distill | None, graph: ChannelGraph, model: Any, data: Any, step: PruningStep) -> Distill | None:
     """The recipe's distillation, unless it is for the model to say that it has nothing to teach."""
-    if distill is None or distill.labels != "auto" or not trains_on_labels(model):
+    if distill is None:
+        return None
+    sample: dict[str, Any] = {"batch_size": step.batch_size, "seed": step.seed}
+    if distill.labels == "auto" and trains_on_labels(model) and not has_learnt(graph, model, data, **sample):
+        if verbosity(step.verbose):
+            print("The model has not learnt its labels yet, and has nothing to teach: what is left of it is trained on them.")
+        return None
+    if distill.augment != "auto":
         return distill
-    if has_learnt(graph, model, data, batch_size=step.batch_size, seed=step.seed):
-        return distill
-    if verbosity(step.verbose):
-        print("The model has not learnt its labels yet, and has nothing to teach: what is left of it is trained on the labels.")
-    return None
+    moves = not distill.own and is_invariant(graph, data, distill.augmentation(graph.program.inputs, step.seed), **sample)
+    return replace(distill, augment="images" if moves else None)
 
 
 def _check_training(model: Any) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_taylor._keras.batches import is_arrays
+from keras_taylor._keras.compilation import restart_optimizer
 from keras_taylor._keras.progress import verbosity
 from keras_taylor._measure.latency_budget import TRIES, Stopwatch
 from keras_taylor._output.files import as_path, write_atomically, write_text
@@ -87,6 +88,7 @@ class Run:
         self.history.set_model(current)
         self._start = time.perf_counter()
         self._graph: ChannelGraph | None = None
+        self._taught = False
 
     @property
     def plan(self) -> PruningPlan:
@@ -170,6 +172,9 @@ class Run:
         """Training on what the unpruned model computes, if that is wanted, and anything was removed."""
         if self.distill is None or self.alive.all():
             return nullcontext()
+        if not self._taught:
+            restart_optimizer(self.current)
+            self._taught = True
         keep = self.graph.keep_labels(self.alive)
         repaired = bool(self.repaired and self.repaired.methods)
         return distilled(self.graph, keep, self.current_graph, self.distill, repaired, self.step.seed + self.epoch)

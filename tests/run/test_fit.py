@@ -150,8 +150,9 @@ class TestRun:
         assert run[1].widths[0] >= run[1].widths[1] == run[1].widths[2]
 
     def test_the_optimizer_has_counted_every_step(self, run, model):
-        steps = int(model.optimizer.iterations.numpy())
-        assert int(run[0].model.optimizer.iterations.numpy()) == steps + 3 * 640 // 32
+        """From where it began anew: averages of another loss would make huge steps."""
+        assert int(model.optimizer.iterations.numpy()) > 0
+        assert int(run[0].model.optimizer.iterations.numpy()) == 3 * 640 // 32
 
 
 def fit(model, data=TRAIN, *rest, epochs=2, **options):
@@ -192,9 +193,8 @@ class TestArguments:
 
     def test_steps_per_epoch_of_an_endless_data_set(self, model):
         data = tf.data.Dataset.from_tensor_slices(SMALL).repeat().batch(16)
-        steps = int(model.optimizer.iterations.numpy())
         result = fit(model, data, steps_per_epoch=3, examples=64, validation_data=data, validation_steps=2)
-        assert int(result.model.optimizer.iterations.numpy()) == steps + 2 * 3
+        assert int(result.model.optimizer.iterations.numpy()) == 2 * 3
 
     def test_loss_optimizer_and_metrics_that_are_given(self):
         model = digits_net()
