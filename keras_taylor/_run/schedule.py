@@ -86,7 +86,7 @@ def check_schedule(given: Schedule | None, epochs: int) -> None:
 
 
 def schedule_for(given: Schedule | None, epochs: int, left: float) -> Schedule:
-    """The schedule; by default the fewest steps that each leave 30 % of what was there, in at most half of the epochs.
+    """The schedule; by default the fewest steps that each leave at least 30 % of it, in at most half of the epochs.
 
     Args:
         given: a schedule, or None.
